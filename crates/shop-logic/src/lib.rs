@@ -1,1 +1,17 @@
-//! shop-logic
+#![doc = include_str!("../README.md")]
+
+mod currency;
+mod money;
+mod name;
+mod order;
+mod preview;
+mod replication;
+mod violation;
+
+pub use currency::Currency;
+pub use money::{Money, MoneyError};
+pub use name::{DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, Subject, Title, page_size};
+pub use order::{Line, Lines, PriceError, PricedLine, PricedOrder, Quantity, price};
+pub use preview::{Preview, PreviewError, PreviewKey, PreviewKeys};
+pub use replication::{Assembler, Batch, Piece, Position, ReplicationError};
+pub use violation::{Violation, Violations};

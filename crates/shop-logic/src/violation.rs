@@ -1,0 +1,85 @@
+//! All faults of one request.
+
+use std::fmt;
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field, like `lines[0].sku`.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub description: String,
+}
+
+/// Collects the faults of a request, so that the caller sees all of them at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// Most faults told in one answer.
+    const MAX: usize = 20;
+
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The value, or `None` after noting what is wrong with the field.
+    pub fn take<T>(&mut self, field: impl Into<String>, checked: Result<T, impl fmt::Display>) -> Option<T> {
+        checked.map_err(|error| self.note(field, &error)).ok()
+    }
+
+    /// Notes that something is wrong with a field.
+    pub fn note(&mut self, field: impl Into<String>, description: &dyn fmt::Display) {
+        if self.0.len() < Self::MAX {
+            self.0.push(Violation { field: field.into(), description: description.to_string() });
+        }
+    }
+
+    /// The request's parts if all were taken.
+    ///
+    /// # Errors
+    /// The violations, if there is any.
+    pub fn finish<T>(self, parts: Option<T>) -> Result<T, Self> {
+        match parts {
+            Some(parts) if self.0.is_empty() => Ok(parts),
+            _ => Err(self),
+        }
+    }
+
+    /// The faults.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Violation> {
+        self.0
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Violation { field, description }) in self.0.iter().enumerate() {
+            write!(f, "{}{field} {description}", if at == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Violations {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Quantity, Sku};
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let mut violations = Violations::new();
+        let sku = violations.take("lines[0].sku", Sku::new("A"));
+        let quantity = violations.take("lines[0].quantity", Quantity::new(0));
+        let refused = violations.finish(sku.zip(quantity)).expect_err("both are wrong");
+        assert_eq!(
+            refused.to_string(),
+            "lines[0].sku contains 'A', allowed are a-z, 0-9 and '-'; lines[0].quantity is 0, allowed are 1 to 1000"
+        );
+    }
+}
