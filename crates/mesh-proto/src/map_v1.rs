@@ -1,0 +1,3 @@
+//! `cellmesh.map.v1`: the cell map on the wire and in files. Services and tools use `cell_map::CellMap`.
+
+pub use crate::generated::cellmesh::map::v1::*;
