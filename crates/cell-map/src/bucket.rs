@@ -30,7 +30,7 @@ impl BucketId {
     /// The bucket of canonical key bytes (OWN-1).
     #[must_use]
     pub fn of_bytes(key: &[u8]) -> Self {
-        Self((xxh3_64_with_seed(key, SEED) >> 48) as u16)
+        KeyHash::of(key).bucket()
     }
 
     /// Its number.
@@ -48,6 +48,36 @@ impl BucketId {
     /// Every bucket, in order.
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         (0..BUCKET_COUNT).map(|n| Self(n as u16))
+    }
+}
+
+/// The hash of canonical key bytes: XXH3-64 under the seed that spells `cellmesh`. Its top 16 bits are the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(u64);
+
+impl KeyHash {
+    pub(crate) const fn new(hash: u64) -> Self {
+        Self(hash)
+    }
+
+    /// The hash of a key.
+    #[inline]
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(xxh3_64_with_seed(key, SEED))
+    }
+
+    /// All 64 bits.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The bucket.
+    #[inline]
+    #[must_use]
+    pub const fn bucket(self) -> BucketId {
+        BucketId((self.0 >> 48) as u16)
     }
 }
 
