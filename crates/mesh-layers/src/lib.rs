@@ -1,1 +1,16 @@
-//! mesh-layers
+#![doc = include_str!("../README.md")]
+
+pub mod budget;
+pub mod call;
+pub mod error;
+pub mod frame;
+pub mod layer;
+pub mod metadata;
+pub mod propagate;
+pub mod timeout;
+pub mod trace;
+pub mod trust;
+
+pub use call::CallContext;
+pub use error::{MeshError, Reason};
+pub use trust::Listener;
