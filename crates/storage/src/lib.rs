@@ -1,1 +1,37 @@
-//! storage
+#![doc = include_str!("../README.md")]
+
+mod db;
+mod engine;
+mod error;
+mod idempotency;
+mod in_flight;
+mod migration;
+mod observe;
+pub mod outbox;
+mod ownership;
+pub mod page;
+mod registration;
+mod run;
+mod seal;
+mod sqlite;
+mod tx;
+mod user_data;
+mod value;
+
+pub use db::{Clock, Db, FenceRequest, Settings};
+pub use engine::{BucketLock, CommitError, Engine, Mode};
+pub use error::{Class, KeyInUse, Refusal, StorageError, TxError, WorkError};
+pub use futures_util::future::BoxFuture;
+pub use idempotency::{IdempotencyKey, Outcome, RequestIdError};
+pub use migration::Migration;
+pub use observe::{TxKind, TxObserver, TxOutcome, transactions_total};
+pub use outbox::{OutboxEvent, OutboxReader, OutboxRow, Stream};
+pub use page::{PageError, PageScope, PageSize};
+pub use seal::{MAX_TOKEN_LEN, SealError, SealKey, SealKeys, SealKeysError};
+pub use sqlite::{DbConfig, Sqlite};
+pub use tx::Tx;
+pub use user_data::{
+    CoverageError, ExportCursor, ExportPage, Rows, TableSpec, USER_KEY, UserData, UserTables, check_participants,
+    own_participants,
+};
+pub use value::{Row, Value};

@@ -1,0 +1,325 @@
+//! The database of one cell as its services see it.
+
+use crate::{
+    BoxFuture, Engine, Migration, Mode, Refusal, Sqlite, StorageError, Tx, TxError, TxKind, TxObserver, WorkError,
+    in_flight::InFlight,
+    migration,
+    run::{Ended, run},
+    user_data::{OWNERSHIP_TABLES, USER_KEY},
+};
+use cell_map::{BucketId, CellId, OwnerEpochs, UserKey};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Milliseconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What every engine's database is told.
+#[derive(Clone)]
+pub struct Settings {
+    /// The cell whose data this is. Written into the database at first opening and checked ever after.
+    pub cell: CellId,
+    /// Longest wait for a connection. Default: 5 s.
+    pub queue_limit: Duration,
+    /// Longest time from BEGIN to COMMIT, however patient the caller. Default: 5 s.
+    pub time_limit: Duration,
+    /// Longest wait for the answer to COMMIT; after it the outcome is unknown. Default: 10 s.
+    pub commit_limit: Duration,
+    /// How long the answer to an idempotency key is kept at least. Default: 24 h.
+    pub idempotency_ttl: Duration,
+    /// Told about every transaction.
+    pub observer: Option<Arc<dyn TxObserver>>,
+    /// The time. Default: the system's.
+    pub clock: Clock,
+}
+
+impl Settings {
+    /// The defaults, for this cell.
+    #[must_use]
+    pub fn new(cell: CellId) -> Self {
+        Self {
+            cell,
+            queue_limit: Duration::from_secs(5),
+            time_limit: Duration::from_secs(5),
+            commit_limit: Duration::from_secs(10),
+            idempotency_ttl: Duration::from_secs(24 * 60 * 60),
+            observer: None,
+            clock: Arc::new(system_clock),
+        }
+    }
+}
+
+fn system_clock() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whom a transaction is for.
+#[derive(Clone, Copy, Debug)]
+pub struct FenceRequest<'a> {
+    /// The user whose data it touches.
+    pub key: &'a UserKey,
+    /// The epochs the call was sent with, [`OwnerEpochs::ZERO`] if with none.
+    pub asked: OwnerEpochs,
+}
+
+/// A cell's database. Cheap to clone; the engine is chosen by the type, [`Sqlite`] unless said otherwise.
+pub struct Db<E: Engine = Sqlite> {
+    pub(crate) inner: Arc<Inner<E>>,
+}
+
+pub(crate) struct Inner<E: Engine> {
+    pub(crate) engine: E,
+    pub(crate) settings: Settings,
+    /// The user-scoped tables.
+    pub(crate) user_tables: Vec<String>,
+    pub(crate) in_flight: InFlight,
+    /// How many transactions with events were committed by this process.
+    pub(crate) events: watch::Sender<u64>,
+}
+
+impl<E: Engine> Clone for Db<E> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<E: Engine> Db<E> {
+    /// Takes an engine into use: applies the migrations that are missing and checks that the database is this cell's.
+    ///
+    /// # Errors
+    /// If a migration fails or was edited, or the database is another cell's.
+    pub async fn with_engine(engine: E, settings: Settings, migrations: &[Migration]) -> Result<Self, StorageError> {
+        migration::migrate(&engine, migrations).await?;
+        let user_tables = user_tables(&engine).await?;
+        let inner =
+            Inner { engine, settings, user_tables, in_flight: InFlight::default(), events: watch::Sender::new(0) };
+        let db = Self { inner: Arc::new(inner) };
+        db.claim_for_cell().await?;
+        Ok(db)
+    }
+
+    /// The cell.
+    #[must_use]
+    pub fn cell(&self) -> &CellId {
+        &self.inner.settings.cell
+    }
+
+    /// The time by this database's clock, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        (self.inner.settings.clock)()
+    }
+
+    /// The engine, for its own extras and for tests.
+    #[must_use]
+    pub fn engine(&self) -> &E {
+        &self.inner.engine
+    }
+
+    /// Runs `work` in one transaction on a user's data, if this cell is the user's home (OWN-4).
+    ///
+    /// From BEGIN to COMMIT it runs detached: it goes on when the returned future is dropped. A panic or an error of
+    /// `work` rolls back. No network call belongs into `work`.
+    ///
+    /// ```ignore
+    /// db.fenced(&FenceRequest { key, asked }, |tx| Box::pin(async move {
+    ///     sqlx::query("UPDATE wallet SET …").execute(tx.conn()).await?;
+    ///     tx.emit(OutboxEvent::new("wallet.topped_up", payload)).await?;
+    ///     Ok(())
+    /// })).await
+    /// ```
+    ///
+    /// # Errors
+    /// If refused by the fence, ended by `work`, or the database failed.
+    pub async fn fenced<T, B, F>(&self, request: &FenceRequest<'_>, work: F) -> Result<T, TxError<B>>
+    where
+        T: Send + 'static,
+        B: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + 'static,
+    {
+        let (key, asked) = (request.key.clone(), request.asked);
+        run(&self.inner, TxKind::Fenced, Mode::Write, move |tx| {
+            Box::pin(async move {
+                tx.fence(key, asked).await?;
+                Ok(Ended::Commit(work(tx).await?))
+            })
+        })
+        .await
+    }
+
+    /// Reads a user's data from one snapshot, if in that same snapshot this cell is the user's home (OWN-5). Stops
+    /// when the returned future is dropped.
+    ///
+    /// # Errors
+    /// If refused by the fence, ended by `work`, or the database failed.
+    pub async fn fenced_read<T, B, F>(&self, request: &FenceRequest<'_>, work: F) -> Result<T, TxError<B>>
+    where
+        T: Send + 'static,
+        B: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + 'static,
+    {
+        let (key, asked) = (request.key.clone(), request.asked);
+        run(&self.inner, TxKind::FencedRead, Mode::Read, move |tx| {
+            Box::pin(async move {
+                tx.fence(key, asked).await?;
+                Ok(Ended::Commit(work(tx).await?))
+            })
+        })
+        .await
+    }
+
+    /// Runs `work` in one transaction on data that no user owns (catalogue, replication). Detached like
+    /// [`fenced`](Self::fenced).
+    ///
+    /// # Errors
+    /// If ended by `work`, or the database failed.
+    pub async fn global<T, B, F>(&self, work: F) -> Result<T, TxError<B>>
+    where
+        T: Send + 'static,
+        B: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + 'static,
+    {
+        self.unfenced(TxKind::Global, Mode::Write, work).await
+    }
+
+    /// Reads data that no user owns, from one snapshot.
+    ///
+    /// # Errors
+    /// If ended by `work`, or the database failed.
+    pub async fn global_read<T, B, F>(&self, work: F) -> Result<T, TxError<B>>
+    where
+        T: Send + 'static,
+        B: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + 'static,
+    {
+        self.unfenced(TxKind::GlobalRead, Mode::Read, work).await
+    }
+
+    pub(crate) async fn unfenced<T, B, F>(&self, kind: TxKind, mode: Mode, work: F) -> Result<T, TxError<B>>
+    where
+        T: Send + 'static,
+        B: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + 'static,
+    {
+        run(&self.inner, kind, mode, move |tx| Box::pin(async move { Ok(Ended::Commit(work(tx).await?)) })).await
+    }
+
+    /// Housekeeping of this crate: never refused, no error but the database's.
+    pub(crate) async fn upkeep<T, F>(&self, kind: TxKind, mode: Mode, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<Infallible>>> + Send + 'static,
+    {
+        self.unfenced(kind, mode, work).await.map_err(only_storage)
+    }
+
+    /// Changes whenever this process committed a transaction that emitted events. Other processes on the same
+    /// database are not seen: poll as well.
+    #[must_use]
+    pub fn outbox_commits(&self) -> watch::Receiver<u64> {
+        self.inner.events.subscribe()
+    }
+
+    /// Waits for running transactions and closes every connection.
+    pub async fn close(&self) {
+        self.inner.engine.close().await;
+    }
+
+    /// Writes this cell's name into a new database; refuses one that bears another name.
+    async fn claim_for_cell(&self) -> Result<(), StorageError> {
+        let cell = self.cell().clone();
+        let found = self.upkeep(TxKind::Upkeep, Mode::Write, move |tx| {
+            Box::pin(async move {
+                if let Some(mut row) = tx.query("SELECT cell FROM cell_identity WHERE id = 1", vec![]).await?.pop() {
+                    return Ok(row.text()?);
+                }
+                let row = vec![cell.as_str().into()];
+                tx.execute("INSERT INTO cell_identity (id, cell) VALUES (1, ?)", row).await?;
+                Ok(cell.as_str().to_owned())
+            })
+        });
+        let found = found.await?;
+        if found != self.cell().as_str() {
+            return Err(StorageError::ForeignCell { expected: self.cell().clone(), found });
+        }
+        Ok(())
+    }
+}
+
+/// The tables that hold users' data.
+async fn user_tables<E: Engine>(engine: &E) -> Result<Vec<String>, StorageError> {
+    let mut lease = engine.acquire(Mode::Read).await?;
+    let mut tables = E::tables_with_column(&mut lease, USER_KEY).await?;
+    tables.retain(|table| !OWNERSHIP_TABLES.contains(&table.as_str()));
+    Ok(tables)
+}
+
+/// What is left of an error when the work has none of its own and nothing fences it.
+pub(crate) fn only_storage(error: TxError<Infallible>) -> StorageError {
+    match error {
+        TxError::Storage(error) => error,
+        TxError::Business(never) => match never {},
+        TxError::Refused(_) | TxError::KeyInUse(_) => {
+            StorageError::Corrupt("a transaction without fence or idempotency key was refused".into())
+        }
+    }
+}
+
+impl<E: Engine> Tx<E> {
+    /// Whether any user-scoped table has a row of this user.
+    pub(crate) async fn has_data(&mut self, key: &UserKey) -> Result<bool, StorageError> {
+        for at in 0..self.shared().user_tables.len() {
+            let sql = format!("SELECT 1 FROM {} WHERE {USER_KEY} = ? LIMIT 1", self.shared().user_tables[at]);
+            if !E::query(self.conn(), &sql, vec![key.as_bytes().into()]).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first statement of a fenced transaction.
+    pub(crate) async fn fence(&mut self, key: UserKey, asked: OwnerEpochs) -> Result<(), FenceError> {
+        use cell_map::ownership::{Answer, answer};
+        let bucket = BucketId::of(&key);
+        let rows = self.key_rows(crate::engine::BucketLock::Shared, bucket, &key).await?;
+        let cell = &self.shared().settings.cell;
+        match answer(cell, &rows, asked) {
+            // A user without data must not come into being behind the back of whoever moves the bucket (OWN-14).
+            Answer::Serve { only_with_data: true, .. } if !self.has_data(&key).await? => Err(Refusal::Moving.into()),
+            Answer::Serve { epochs, .. } => {
+                self.set_user(key, epochs);
+                Ok(())
+            }
+            Answer::Moving => Err(Refusal::Moving.into()),
+            Answer::WrongCell { owner, epochs } => Err(Refusal::WrongCell { owner, epochs }.into()),
+        }
+    }
+}
+
+/// What may stop a transaction at its fence.
+pub(crate) enum FenceError {
+    Refused(Refusal),
+    Storage(StorageError),
+}
+
+impl From<Refusal> for FenceError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StorageError> for FenceError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl<B> From<FenceError> for TxError<B> {
+    fn from(error: FenceError) -> Self {
+        match error {
+            FenceError::Refused(refusal) => Self::Refused(refusal),
+            FenceError::Storage(error) => Self::Storage(error),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The port that every database implements.
+
+use crate::{Row, StorageError, Value};
+use cell_map::{BucketId, UserKey, ownership::KeyRows};
+use std::ops::DerefMut;
+
+/// What a transaction will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Read from one snapshot.
+    Read,
+    /// Read and write.
+    Write,
+}
+
+/// Why a COMMIT failed.
+#[derive(Debug)]
+pub enum CommitError {
+    /// The database refused it: nothing was committed, the transaction is still open.
+    Refused(StorageError),
+    /// Nobody knows, for instance because the connection broke after COMMIT was sent.
+    Unknown(String),
+}
+
+/// How strongly a bucket row is locked (OWN-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketLock {
+    /// By every fenced transaction.
+    Shared,
+    /// By every step that changes ownership.
+    Exclusive,
+}
+
+/// A database as this crate needs it. SQLite now; MySQL/MariaDB and PostgreSQL implement the same few functions and
+/// pass the same [`conformance`](crate::conformance) suite.
+///
+/// The engine knows connections, locks and the dialect. It knows nothing of idempotency, outbox, moves or services.
+///
+/// **Statements** of this crate are written once, with `?` for each parameter, in the SQL that SQLite, MySQL and
+/// PostgreSQL share; an engine whose placeholders differ rewrites them.
+pub trait Engine: Send + Sync + Sized + 'static {
+    /// What services run their own SQL on.
+    type Connection: Send;
+    /// A connection taken from its pool, and the transaction on it if one is open. **Dropping it at any moment, with
+    /// a statement or a `begin` under way or not, must never hand the open transaction to the next borrower.**
+    type Lease: DerefMut<Target = Self::Connection> + Send;
+
+    /// `db.system.name` of OpenTelemetry's conventions.
+    const SYSTEM: &'static str;
+    /// DDL of this crate's own tables, oldest version first: (name, SQL).
+    const SCHEMA: &'static [(&'static str, &'static str)];
+
+    /// Waits in a fair queue for a connection. Cancel safe.
+    fn acquire(&self, mode: Mode) -> impl Future<Output = Result<Self::Lease, StorageError>> + Send;
+
+    /// Begins a transaction.
+    fn begin(lease: &mut Self::Lease, mode: Mode) -> impl Future<Output = Result<(), StorageError>> + Send;
+
+    /// Commits it.
+    fn commit(lease: &mut Self::Lease) -> impl Future<Output = Result<(), CommitError>> + Send;
+
+    /// Rolls it back.
+    fn rollback(lease: &mut Self::Lease) -> impl Future<Output = Result<(), StorageError>> + Send;
+
+    /// Locks the bucket's row and then reads the key's rows in that lock: the first statement of a fenced
+    /// transaction (OWN-4, OWN-5). `None` if the bucket has no row. In [`Mode::Read`] it locks nothing, but the rows
+    /// must come from the snapshot that later statements see.
+    fn fence(
+        connection: &mut Self::Connection,
+        mode: Mode,
+        lock: BucketLock,
+        bucket: BucketId,
+        key: &UserKey,
+    ) -> impl Future<Output = Result<Option<KeyRows>, StorageError>> + Send;
+
+    /// Locks a bucket's row alone.
+    fn lock_bucket(
+        connection: &mut Self::Connection,
+        lock: BucketLock,
+        bucket: BucketId,
+    ) -> impl Future<Output = Result<(), StorageError>> + Send;
+
+    /// Runs a query.
+    fn query(
+        connection: &mut Self::Connection,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Row>, StorageError>> + Send;
+
+    /// Runs a statement and returns how many rows it changed.
+    fn execute(
+        connection: &mut Self::Connection,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, StorageError>> + Send;
+
+    /// Runs a script of several statements without parameters.
+    fn script(connection: &mut Self::Connection, sql: &str) -> impl Future<Output = Result<(), StorageError>> + Send;
+
+    /// Every table with a column of this name, in order.
+    fn tables_with_column(
+        connection: &mut Self::Connection,
+        column: &str,
+    ) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
+
+    /// The columns of a table that can be written, in order; none if there is no such table.
+    fn columns(
+        connection: &mut Self::Connection,
+        table: &str,
+    ) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
+
+    /// Closes every connection, after those in use came back.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
