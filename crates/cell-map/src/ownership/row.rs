@@ -78,7 +78,7 @@ pub struct UserRow {
     pub state: UserState,
     /// The epoch of the owner this row names; while importing, the epoch the move started from.
     pub epoch: UserEpoch,
-    /// The move that holds, or last wrote, the row.
+    /// The move that holds the row; of `moved_to`, the move that committed.
     pub claim: Option<Claim>,
 }
 
