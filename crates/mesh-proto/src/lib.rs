@@ -3,6 +3,7 @@
 mod generated;
 
 pub mod control_v1;
+pub mod convert;
 pub mod map_v1;
 pub mod policy_v1;
 
