@@ -10,7 +10,7 @@ mod violation;
 
 pub use currency::Currency;
 pub use money::{Money, MoneyError};
-pub use name::{DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, Subject, Title, page_size};
+pub use name::{DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, Subject, Title, UserId};
 pub use order::{Line, Lines, PriceError, PricedLine, PricedOrder, Quantity, price};
 pub use preview::{Preview, PreviewError, PreviewKey, PreviewKeys};
 pub use replication::{Assembler, Batch, Piece, Position, ReplicationError};

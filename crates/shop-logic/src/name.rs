@@ -50,9 +50,6 @@ pub enum InvalidError {
     /// The same entry twice.
     #[error("repeats \"{0}\"")]
     Repeated(String),
-    /// No user key, see the text.
-    #[error("is not a user key: {0}")]
-    UserKey(String),
 }
 
 impl InvalidError {
@@ -172,6 +169,11 @@ name!(
     Rule { min: 1, max: 64, in_chars: false, allowed: SLUG, accepts: is_slug }
 );
 name!(
+    /// A user's id in the shop's messages: 1 to 256 bytes of text. Whether it is a user key, `cell-map` says.
+    UserId,
+    Rule { min: 1, max: 256, in_chars: false, allowed: TEXT, accepts: is_text }
+);
+name!(
     /// A caller's id for one request or event: 1 to 255 bytes of printable ASCII without space, so that two ids which
     /// look alike are alike.
     RequestId,
@@ -197,18 +199,6 @@ name!(
     Subject,
     Rule { min: 0, max: 255, in_chars: false, allowed: TEXT, accepts: is_text }
 );
-
-/// A page's size: 1 to 100, or 20 where 0 stands for "not set" (AIP-158).
-///
-/// # Errors
-/// If out of range.
-pub fn page_size(asked: i32) -> Result<u32, InvalidError> {
-    match asked {
-        0 => Ok(20),
-        1..=100 => Ok(asked.unsigned_abs()),
-        _ => Err(InvalidError::Range { value: asked.into(), min: 0, max: 100 }),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -236,15 +226,6 @@ mod tests {
         assert!(DisplayName::new("a\r\nb").is_err());
         assert!(DisplayName::new("a\u{202e}b").is_err());
         assert_eq!(Title::new(""), Err(InvalidError::Missing));
-    }
-
-    #[test]
-    fn page_sizes_have_bounds() {
-        assert_eq!(page_size(0), Ok(20));
-        assert_eq!(page_size(100), Ok(100));
-        for bad in [-1, 101, i32::MIN, i32::MAX] {
-            assert!(page_size(bad).is_err(), "{bad}");
-        }
     }
 
     proptest! {

@@ -1,1 +1,20 @@
-//! catalog
+#![doc = include_str!("../README.md")]
+
+pub mod domain;
+mod error;
+mod feed;
+mod grpc;
+mod replicate;
+mod seed;
+mod service;
+pub mod store;
+
+pub use error::Error;
+pub use service::Catalog;
+
+/// Domain of the shop's ErrorInfo.
+const DOMAIN: &str = "shop.cellmesh";
+/// Most items of a batch.
+const MAX_BATCH: usize = 100;
+const DEFAULT_PAGE: u32 = 20;
+const MAX_PAGE: u32 = 100;

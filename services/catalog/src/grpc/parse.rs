@@ -1,0 +1,70 @@
+//! From messages to catalog's types: every fault of a request is told at once.
+
+use super::product_from;
+use crate::{DEFAULT_PAGE, Error, MAX_BATCH, MAX_PAGE, domain::Product};
+use shop_logic::{InvalidError, RequestId, Sku, Violations};
+use shop_proto::catalog_v1 as pb;
+use storage::{PageError, PageSize, RequestIdError};
+
+/// A write of a product.
+pub(super) struct Write {
+    pub(super) request_id: RequestId,
+    pub(super) product: Product,
+}
+
+pub(super) fn create(request: &pb::CreateProductRequest) -> Result<Write, Error> {
+    write(&request.request_id, request.product.as_ref(), Violations::new())
+}
+
+pub(super) fn update(request: &pb::UpdateProductRequest) -> Result<Write, Error> {
+    let mut violations = Violations::new();
+    if request.product.as_ref().is_some_and(|product| !product.allotments.is_empty()) {
+        violations.note("product.allotments", &"cannot be changed here, allowed is none");
+    }
+    write(&request.request_id, request.product.as_ref(), violations)
+}
+
+fn write(request_id: &str, product: Option<&pb::Product>, mut violations: Violations) -> Result<Write, Error> {
+    let request_id = violations.take("request_id", RequestId::new(request_id));
+    let product = violations.take("product", product.ok_or(InvalidError::Missing));
+    let product = product.and_then(|product| product_from(product, &mut violations));
+    let parts = request_id.zip(product).map(|(request_id, product)| Write { request_id, product });
+    violations.finish(parts).map_err(Error::Invalid)
+}
+
+pub(super) fn sku(text: &str) -> Result<Sku, Error> {
+    let mut violations = Violations::new();
+    let sku = violations.take("sku", Sku::new(text));
+    violations.finish(sku).map_err(Error::Invalid)
+}
+
+pub(super) fn skus(texts: &[String]) -> Result<Vec<Sku>, Error> {
+    let mut violations = Violations::new();
+    let counted = violations.take("skus", InvalidError::count(texts.len(), MAX_BATCH));
+    let skus = counted.and_then(|_| {
+        let skus: Vec<_> =
+            texts.iter().enumerate().map(|(at, sku)| violations.take(format!("skus[{at}]"), Sku::new(sku))).collect();
+        skus.into_iter().collect()
+    });
+    violations.finish(skus).map_err(Error::Invalid)
+}
+
+pub(super) fn page_size(asked: i32) -> Result<PageSize, Error> {
+    let mut violations = Violations::new();
+    let size = violations.take("page_size", PageSize::from_request(asked, DEFAULT_PAGE, MAX_PAGE));
+    violations.finish(size).map_err(Error::Invalid)
+}
+
+/// A page token that does not open for this call.
+pub(super) fn page_token_error(error: PageError) -> Error {
+    let mut violations = Violations::new();
+    violations.note("page_token", &error);
+    Error::Invalid(violations)
+}
+
+/// A request id that storage refuses.
+pub(super) fn request_id_error(error: RequestIdError) -> Error {
+    let mut violations = Violations::new();
+    violations.note("request_id", &error);
+    Error::Invalid(violations)
+}

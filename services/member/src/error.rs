@@ -1,0 +1,49 @@
+//! What may go wrong in member, and what the caller is told.
+
+use cell_map::MintError;
+use mesh_layers::error::{MeshError, Reason};
+use shop_logic::Violations;
+use tonic::Status;
+
+/// Why member says no.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is malformed. The caller's side.
+    #[error("{0}")]
+    Invalid(Violations),
+    /// No such member. The caller's side.
+    #[error("member \"{0}\" does not exist")]
+    NotFound(String),
+    /// This cell mints no id now; see the source. Another cell, or a later call, may.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// A stored value is not what member writes. Our side.
+    #[error("stored {what} is damaged")]
+    Stored {
+        /// What it should be.
+        what: &'static str,
+    },
+}
+
+impl From<Violations> for Error {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Invalid(violations) => violations
+                .into_vec()
+                .iter()
+                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
+                .into(),
+            Error::NotFound(_) => MeshError::new(Reason::NotFound, message).into(),
+            Error::Mint(MintError::Draining(cell)) => MeshError::cell_draining(&cell).into(),
+            Error::Mint(MintError::NoHome(_) | MintError::UnknownCell(_)) => MeshError::no_home(message).into(),
+            Error::Mint(MintError::BadRandomness { .. }) | Error::Stored { .. } => MeshError::internal(message).into(),
+        }
+    }
+}

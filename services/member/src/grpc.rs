@@ -1,0 +1,9 @@
+//! Protobuf at the edge: requests become strict types here, and answers messages.
+
+mod activity;
+mod convert;
+mod member;
+mod parse;
+
+pub use activity::Activities;
+pub use member::Members;

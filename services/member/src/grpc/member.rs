@@ -1,0 +1,113 @@
+//! Registration and profiles.
+
+use super::{convert, parse};
+use crate::{Error, domain::Member, store};
+use cell_map::{UserKey, mint};
+use service_runtime::{Context, status};
+use shop_proto::member_v1::{self as pb, member_service_server::MemberService};
+use storage::{IdempotencyKey, TxError};
+use tonic::{Request, Response, Status, async_trait};
+
+const REGISTER: &str = "/shop.member.v1.MemberService/Register";
+
+/// What is kept of a registration under its request id. It stays in this cell when the member moves away, so it holds
+/// nothing of him but his id: the rest of a repeated answer comes from the repeated request.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Registration {
+    #[prost(string, tag = "1")]
+    user_id: String,
+    #[prost(int64, tag = "2")]
+    create_time_ms: i64,
+}
+
+/// `shop.member.v1.MemberService`.
+#[derive(Clone)]
+pub struct Members {
+    context: Context,
+}
+
+impl Members {
+    /// The service of this cell.
+    #[must_use]
+    pub const fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    /// One member, if he is at home here.
+    async fn find(&self, id: &UserKey) -> Result<Member, TxError<Error>> {
+        let key = id.clone();
+        let read = self.context.db.fenced_read(&self.context.fence(id), move |tx| {
+            Box::pin(async move { store::find(tx.conn(), &key).await })
+        });
+        read.await?.ok_or_else(|| TxError::Business(Error::NotFound(convert::user_id(id))))
+    }
+}
+
+#[async_trait]
+impl MemberService for Members {
+    /// Draws an id until one is at home here, by the map and by the database (OWN-10).
+    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
+        let request = request.into_inner();
+        let parse::Register { request_id, display_name } = parse::register(&request)?;
+        // Without an id of the caller's, no other call repeats this one.
+        let request_id = request_id.map_or_else(|| format!("{:032x}", rand::random::<u128>()), |id| id.to_string());
+        let key = IdempotencyKey::of(REGISTER, &request_id, &request).map_err(parse::request_id_error)?;
+        let (map, cell, create_time_ms) = (self.context.map.load(), self.context.cell.clone(), self.context.now_ms());
+        let draw = move || mint(&map, &cell, rand::random).map(|minted| minted.key);
+        let mut first = Some(draw().map_err(Error::from)?);
+        let name = display_name.clone();
+        let registered = self.context.db.register(
+            key,
+            move || first.take().or_else(|| draw().ok()),
+            move |tx, id| {
+                Box::pin(async move {
+                    let member = Member { id, display_name: name, create_time_ms };
+                    store::insert(tx.conn(), &member).await?;
+                    Ok(Registration { user_id: convert::user_id(&member.id), create_time_ms })
+                })
+            },
+        );
+        let Registration { user_id, create_time_ms } = registered.await.map_err(status::<Error>)?.into_inner();
+        let display_name = display_name.to_string();
+        let member = pb::Member { user_id: user_id.clone(), display_name, create_time_ms };
+        Ok(Response::new(pb::RegisterResponse { user_id, member: Some(member) }))
+    }
+
+    async fn get_member(
+        &self,
+        request: Request<pb::GetMemberRequest>,
+    ) -> Result<Response<pb::GetMemberResponse>, Status> {
+        let id = parse::get_member(request.get_ref())?;
+        let member = self.find(&id).await.map_err(status)?;
+        Ok(Response::new(pb::GetMemberResponse { member: Some((&member).into()) }))
+    }
+
+    /// Each member is fenced for himself. If this cell is home to none of them the whole call is refused, so that a
+    /// router with an old map learns where they are; otherwise the foreign ones are refused one by one.
+    async fn batch_get_members(
+        &self,
+        request: Request<pb::BatchGetMembersRequest>,
+    ) -> Result<Response<pb::BatchGetMembersResponse>, Status> {
+        let ids = parse::batch_get_members(request.get_ref())?;
+        let mut results = Vec::with_capacity(ids.len());
+        let mut refused = 0;
+        for id in &ids {
+            let user_id = convert::user_id(id);
+            results.push(match self.find(id).await {
+                Ok(member) => pb::MemberResult { user_id, member: Some((&member).into()), ..Default::default() },
+                Err(TxError::Storage(error)) => return Err(status::<Error>(TxError::Storage(error))),
+                Err(error) => {
+                    let foreign = matches!(error, TxError::Refused(_));
+                    let status = status(error);
+                    refused += usize::from(foreign);
+                    if refused == ids.len() {
+                        return Err(status);
+                    }
+                    let (code, message) = (status.code().into(), status.message().to_owned());
+                    pb::MemberResult { user_id, member: None, code, message }
+                }
+            });
+        }
+        Ok(Response::new(pb::BatchGetMembersResponse { results }))
+    }
+}

@@ -1,0 +1,101 @@
+//! What may go wrong in trade, and what the caller is told.
+
+use crate::DOMAIN;
+use mesh_layers::error::{MeshError, Reason, refusal};
+use shop_logic::{Money, MoneyError, OpaqueId, PreviewError, PriceError, Sku, Violations};
+use tonic::{Code, Status};
+
+/// Why trade says no. Every one of them leaves stock, wallet and ledger untouched; all but [`Self::Stored`] and
+/// [`Self::CatalogMissing`] are the caller's side and not worth repeating unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is malformed.
+    #[error("{0}")]
+    Invalid(Violations),
+    /// No such order of this user.
+    #[error("order \"{0}\" does not exist")]
+    OrderNotFound(OpaqueId),
+    /// The lines have no price.
+    #[error(transparent)]
+    Price(#[from] PriceError),
+    /// The order is not in the currency of wallets.
+    #[error("order is in {order}, wallets hold {wallet}")]
+    Currency {
+        /// Of the order.
+        order: &'static str,
+        /// Of wallets.
+        wallet: &'static str,
+    },
+    /// This cell has not enough left.
+    #[error("cell has {available} of product \"{sku}\" left")]
+    SoldOutHere {
+        /// Which product.
+        sku: Sku,
+        /// How many it has.
+        available: i64,
+    },
+    /// The wallet holds too little.
+    #[error("wallet holds less than {needed}")]
+    InsufficientFunds {
+        /// The order's total.
+        needed: Money,
+    },
+    /// The wallet would hold too much.
+    #[error("wallet may hold at most {max}")]
+    WalletFull {
+        /// The most.
+        max: Money,
+    },
+    /// The preview token does not hold.
+    #[error(transparent)]
+    Preview(#[from] PreviewError),
+    /// This cell has received no catalogue yet. Repeat later.
+    #[error("this cell has not received the catalogue yet")]
+    CatalogMissing,
+    /// A stored value is not what trade writes.
+    #[error("stored {what} is damaged")]
+    Stored {
+        /// What it should be.
+        what: &'static str,
+    },
+}
+
+impl From<Violations> for Error {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let no = |reason, info: Vec<(&str, String)>| {
+            refusal(Code::FailedPrecondition, DOMAIN, reason, message.clone(), info)
+        };
+        match error {
+            Error::Invalid(violations) => violations
+                .into_vec()
+                .iter()
+                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
+                .into(),
+            Error::OrderNotFound(_) => MeshError::new(Reason::NotFound, message).into(),
+            Error::Price(PriceError::UnknownSku(sku)) => {
+                refusal(Code::NotFound, DOMAIN, "UNKNOWN_SKU", message, [("sku", sku.to_string())])
+            }
+            Error::Price(PriceError::Money { source: MoneyError::Overflow, .. }) => no("AMOUNT_TOO_LARGE", vec![]),
+            Error::Price(PriceError::Money { source: MoneyError::CurrencyMismatch(..), .. })
+            | Error::Currency { .. } => no("CURRENCY_MISMATCH", vec![]),
+            Error::SoldOutHere { sku, available } => {
+                no("SOLD_OUT_HERE", vec![("sku", sku.to_string()), ("available", available.to_string())])
+            }
+            Error::InsufficientFunds { .. } => no("INSUFFICIENT_FUNDS", vec![]),
+            Error::WalletFull { .. } => no("WALLET_FULL", vec![]),
+            Error::Preview(PreviewError::Mismatch) => no("PREVIEW_MISMATCH", vec![]),
+            Error::Preview(PreviewError::Expired { expire_time_ms }) => {
+                no("PREVIEW_EXPIRED", vec![("expire_time_ms", expire_time_ms.to_string())])
+            }
+            Error::CatalogMissing => MeshError::new(Reason::Unavailable, message).into(),
+            Error::Stored { .. } => MeshError::internal(message).into(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! From messages to trade's types: every fault of a request is told at once.
+
+use crate::{DEFAULT_PAGE, Error, MAX_BATCH, MAX_PAGE, MAX_TOP_UP, WALLET_CURRENCY};
+use cell_map::UserKey;
+use shop_logic::{Currency, InvalidError, Line, Lines, Money, OpaqueId, Quantity, RequestId, Sku, UserId, Violations};
+use shop_proto::trade_v1 as pb;
+use storage::{PageError, PageSize, RequestIdError};
+
+/// One request being read.
+#[derive(Default)]
+struct Fields(Violations);
+
+impl Fields {
+    /// The request's parts if nothing was wrong.
+    fn finish<T>(self, parts: Option<T>) -> Result<T, Error> {
+        self.0.finish(parts).map_err(Error::Invalid)
+    }
+
+    fn user(&mut self, text: &str) -> Option<UserKey> {
+        let id = self.0.take("user_id", UserId::new(text))?;
+        self.0.take("user_id", UserKey::from_text(id.as_str()))
+    }
+
+    fn request_id(&mut self, text: &str) -> Option<RequestId> {
+        self.0.take("request_id", RequestId::new(text))
+    }
+
+    fn order_id(&mut self, text: &str) -> Option<OpaqueId> {
+        self.0.take("order_id", OpaqueId::new(text))
+    }
+
+    fn order_ids(&mut self, texts: &[String]) -> Option<Vec<OpaqueId>> {
+        self.0.take("order_ids", InvalidError::count(texts.len(), MAX_BATCH))?;
+        let ids: Vec<_> = texts
+            .iter()
+            .enumerate()
+            .map(|(at, id)| self.0.take(format!("order_ids[{at}]"), OpaqueId::new(id)))
+            .collect();
+        ids.into_iter().collect()
+    }
+
+    fn skus(&mut self, texts: &[String]) -> Option<Vec<Sku>> {
+        self.0.take("skus", InvalidError::count(texts.len(), MAX_BATCH))?;
+        let skus: Vec<_> =
+            texts.iter().enumerate().map(|(at, sku)| self.0.take(format!("skus[{at}]"), Sku::new(sku))).collect();
+        skus.into_iter().collect()
+    }
+
+    fn page_size(&mut self, asked: i32) -> Option<PageSize> {
+        self.0.take("page_size", PageSize::from_request(asked, DEFAULT_PAGE, MAX_PAGE))
+    }
+
+    fn lines(&mut self, lines: &[pb::OrderLine]) -> Option<Lines> {
+        // Counted first: a message may hold very many lines, and each bad one would be described.
+        self.0.take("lines", InvalidError::count(lines.len(), Lines::MAX))?;
+        let mut parsed = Vec::with_capacity(lines.len());
+        for (at, line) in lines.iter().enumerate() {
+            let sku = self.0.take(format!("lines[{at}].sku"), Sku::new(&line.sku));
+            let quantity = self.0.take(format!("lines[{at}].quantity"), Quantity::new(line.quantity));
+            parsed.extend(sku.zip(quantity).map(|(sku, quantity)| Line { sku, quantity }));
+        }
+        if parsed.len() < lines.len() {
+            return None;
+        }
+        self.0.take("lines", Lines::new(parsed))
+    }
+
+    /// An amount for a wallet: positive, bounded, in the wallets' currency.
+    fn top_up(&mut self, amount: Option<&pb::Money>) -> Option<Money> {
+        let amount = self.0.take("amount", amount.ok_or(InvalidError::Missing))?;
+        let currency =
+            self.0.take("amount.currency_code", Currency::new(&amount.currency_code).and_then(wallet_currency));
+        let minor_units = self.0.take("amount.minor_units", InvalidError::range(amount.minor_units, 1..=MAX_TOP_UP));
+        Some(Money::new(currency?, minor_units?))
+    }
+}
+
+fn wallet_currency(currency: Currency) -> Result<Currency, InvalidError> {
+    if currency == WALLET_CURRENCY {
+        Ok(currency)
+    } else {
+        Err(InvalidError::OtherCurrency { found: currency.code(), allowed: WALLET_CURRENCY.code() })
+    }
+}
+
+/// A request to place an order.
+pub(super) struct PlaceOrder {
+    pub(super) user: UserKey,
+    pub(super) request_id: RequestId,
+    pub(super) lines: Lines,
+}
+
+/// A request to fill a wallet.
+pub(super) struct TopUp {
+    pub(super) user: UserKey,
+    pub(super) request_id: RequestId,
+    pub(super) amount: Money,
+}
+
+pub(super) fn preview_order(request: &pb::PreviewOrderRequest) -> Result<(UserKey, Lines), Error> {
+    let mut fields = Fields::default();
+    let (user, lines) = (fields.user(&request.user_id), fields.lines(&request.lines));
+    fields.finish(user.zip(lines))
+}
+
+pub(super) fn place_order(request: &pb::PlaceOrderRequest) -> Result<PlaceOrder, Error> {
+    let mut fields = Fields::default();
+    let user = fields.user(&request.user_id);
+    let request_id = fields.request_id(&request.request_id);
+    let lines = fields.lines(&request.lines);
+    let parts = user.zip(request_id).zip(lines);
+    fields.finish(parts.map(|((user, request_id), lines)| PlaceOrder { user, request_id, lines }))
+}
+
+pub(super) fn get_order(request: &pb::GetOrderRequest) -> Result<(UserKey, OpaqueId), Error> {
+    let mut fields = Fields::default();
+    let (user, id) = (fields.user(&request.user_id), fields.order_id(&request.order_id));
+    fields.finish(user.zip(id))
+}
+
+pub(super) fn batch_get_orders(request: &pb::BatchGetOrdersRequest) -> Result<(UserKey, Vec<OpaqueId>), Error> {
+    let mut fields = Fields::default();
+    let (user, ids) = (fields.user(&request.user_id), fields.order_ids(&request.order_ids));
+    fields.finish(user.zip(ids))
+}
+
+pub(super) fn list_orders(request: &pb::ListOrdersRequest) -> Result<(UserKey, PageSize), Error> {
+    let mut fields = Fields::default();
+    let (user, size) = (fields.user(&request.user_id), fields.page_size(request.page_size));
+    fields.finish(user.zip(size))
+}
+
+pub(super) fn top_up(request: &pb::TopUpRequest) -> Result<TopUp, Error> {
+    let mut fields = Fields::default();
+    let user = fields.user(&request.user_id);
+    let request_id = fields.request_id(&request.request_id);
+    let amount = fields.top_up(request.amount.as_ref());
+    let parts = user.zip(request_id).zip(amount);
+    fields.finish(parts.map(|((user, request_id), amount)| TopUp { user, request_id, amount }))
+}
+
+pub(super) fn get_wallet(request: &pb::GetWalletRequest) -> Result<UserKey, Error> {
+    let mut fields = Fields::default();
+    let user = fields.user(&request.user_id);
+    fields.finish(user)
+}
+
+pub(super) fn batch_get_stock(request: &pb::BatchGetStockRequest) -> Result<Vec<Sku>, Error> {
+    let mut fields = Fields::default();
+    let skus = fields.skus(&request.skus);
+    fields.finish(skus)
+}
+
+/// A page token that does not open for this call.
+pub(super) fn page_token_error(error: PageError) -> Error {
+    let mut violations = Violations::new();
+    violations.note("page_token", &error);
+    Error::Invalid(violations)
+}
+
+/// A request id that storage refuses.
+pub(super) fn request_id_error(error: RequestIdError) -> Error {
+    let mut violations = Violations::new();
+    violations.note("request_id", &error);
+    Error::Invalid(violations)
+}

@@ -1,0 +1,52 @@
+//! What the runtime is given.
+
+use crate::{event, follow, grpc, store};
+use service_runtime::{Context, Parts, Service};
+use shop_logic::{PreviewKey, PreviewKeys};
+use shop_proto::trade_v1::{stock_service_server::StockServiceServer, trade_service_server::TradeServiceServer};
+use std::{error::Error, sync::Arc};
+use storage::{Migration, UserData};
+
+/// The service `trade`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trade;
+
+impl Service for Trade {
+    fn name(&self) -> &'static str {
+        "trade"
+    }
+
+    fn descriptor_set(&self) -> &'static [u8] {
+        shop_proto::FILE_DESCRIPTOR_SET
+    }
+
+    fn migrations(&self) -> Vec<Migration> {
+        store::MIGRATIONS.to_vec()
+    }
+
+    fn participants(&self) -> Vec<Arc<dyn UserData>> {
+        vec![Arc::new(store::user_tables())]
+    }
+
+    fn start(&self, context: &Context, parts: &mut Parts) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let keys = context.derive_keys(PreviewKey::PURPOSE);
+        let keys = keys.into_iter().map(|(id, key)| PreviewKey::new(id, key)).collect();
+        let previews = PreviewKeys::new(keys).ok_or("there is no key to seal previews with")?;
+        parts.serve(TradeServiceServer::new(grpc::Orders::new(context.clone(), previews)));
+        parts.serve(StockServiceServer::new(grpc::Stocks::new(context.clone())));
+        parts.consume(event::consumer(context.mesh.clone()));
+
+        // Nothing can be sold before the first catalogue.
+        let mut gate = Some(context.readiness.gate("trade: catalogue"));
+        let opened = move || {
+            if let Some(gate) = gate.take() {
+                gate.open();
+            }
+        };
+        let (context, shutdown) = (context.clone(), context.shutdown.clone());
+        parts.task("trade: follow catalogue", async move {
+            shutdown.run_until_cancelled_owned(follow::run(context, opened)).await;
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! All SQL of trade. Functions take the connection of a transaction that the caller has fenced.
+
+mod order;
+mod place;
+mod product;
+mod wallet;
+
+pub use order::{find, list, orders};
+pub use place::place_order;
+pub use product::{Offer, apply, position, prices, stock};
+pub use wallet::{balance, top_up};
+
+use crate::Error;
+use storage::{Migration, TableSpec, UserTables, WorkError};
+
+/// Tables of this service, oldest version first.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { module: "trade", version: 1, name: "orders", sql: include_str!("../migrations/0001_trade.sql") }];
+
+/// Tables with users' data: what moves with a user (OWN-13).
+#[must_use]
+pub fn user_tables() -> UserTables {
+    UserTables::new(
+        "trade",
+        vec![
+            TableSpec::new("trade_wallet", &["currency"]),
+            TableSpec::new("trade_posting", &["entry_id", "account"]),
+            TableSpec::new("trade_order", &["order_id"]),
+            TableSpec::new("trade_order_line", &["order_id", "line"]),
+            TableSpec::new("trade_payment", &["payment_id"]),
+        ],
+    )
+}
+
+/// How a statement ends: well, with a rule of trade, or with a failure of the database.
+pub type Result<T> = std::result::Result<T, WorkError<Error>>;
+
+/// A rule of trade that ends the transaction.
+fn no<T>(error: Error) -> Result<T> {
+    Err(WorkError::Business(error))
+}
+
+/// Reads a stored value, or says that it is damaged.
+fn stored<T, E>(what: &'static str, value: std::result::Result<T, E>) -> Result<T> {
+    value.or(Err(WorkError::Business(Error::Stored { what })))
+}
