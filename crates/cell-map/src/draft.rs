@@ -9,7 +9,7 @@ use crate::{
     layout::{self, BucketCells, ReservedBuckets},
     pin::{MAX_PINS, PinChanges, PinTable, PinValue},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Bytes of a stored bucket table.
 const BUCKET_TABLE_BYTES: usize = 2 * BUCKET_COUNT;
@@ -20,6 +20,8 @@ pub struct MapDraft {
     incarnation: Incarnation,
     epoch: MapEpoch,
     cells: Vec<Cell>,
+    /// Places of the cells by name.
+    numbers: BTreeMap<CellId, CellIndex>,
     buckets: Option<Box<BucketCells>>,
     reserved: ReservedBuckets,
     pins: Arc<PinTable>,
@@ -48,6 +50,7 @@ impl MapDraft {
             incarnation,
             epoch: MapEpoch::new(1),
             cells: Vec::new(),
+            numbers: BTreeMap::new(),
             buckets: None,
             reserved: ReservedBuckets::NONE,
             pins: Arc::new(PinTable::empty()),
@@ -63,6 +66,7 @@ impl MapDraft {
             incarnation: map.incarnation,
             epoch: map.epoch.next(),
             cells: map.cells.to_vec(),
+            numbers: number(&map.cells),
             buckets: Some(map.plain_buckets()),
             reserved: (*map.reserved).clone(),
             pins: Arc::clone(&map.pins),
@@ -97,12 +101,13 @@ impl MapDraft {
     /// If there is one of this name, an endpoint is not `host:port`, or there are too many.
     pub fn add_cell(&mut self, cell: Cell) -> Result<&mut Self, MapError> {
         cell.check()?;
-        if self.cells.iter().any(|other| other.id == cell.id) {
+        if self.numbers.contains_key(&cell.id) {
             return Err(MapError::DuplicateCell { cell: cell.id });
         }
         if self.cells.len() == CellMap::MAX_CELLS {
             return Err(MapError::TooManyCells { max: CellMap::MAX_CELLS });
         }
+        self.numbers.insert(cell.id.clone(), CellIndex::new(self.cells.len() as u16));
         self.cells.push(cell);
         Ok(self)
     }
@@ -147,6 +152,7 @@ impl MapDraft {
         }
         let renumber = |cell: u16| if cell > gone { cell - 1 } else { cell };
         self.cells.remove(gone.into());
+        self.numbers = number(&self.cells);
         self.pins = Arc::new(self.pins.renumbered(renumber));
         if let Some(buckets) = &mut self.buckets {
             buckets.iter_mut().for_each(|cell| *cell = renumber(*cell));
@@ -300,9 +306,8 @@ impl MapDraft {
     }
 
     fn index_of(&self, what: &'static str, id: &CellId) -> Result<CellIndex, MapError> {
-        let index = self.cells.iter().position(|cell| cell.id == *id);
-        let index = index.ok_or_else(|| MapError::UnknownCell { what, cell: id.clone() })?;
-        Ok(CellIndex::new(index as u16))
+        let index = self.numbers.get(id).copied();
+        index.ok_or_else(|| MapError::UnknownCell { what, cell: id.clone() })
     }
 
     fn put_distance(&mut self, a: &RegionId, b: &RegionId, rtt: Duration) -> Result<Option<u32>, MapError> {
@@ -353,4 +358,8 @@ impl MapDraft {
             self.pin_changes.clear();
         }
     }
+}
+
+fn number(cells: &[Cell]) -> BTreeMap<CellId, CellIndex> {
+    cells.iter().enumerate().map(|(index, cell)| (cell.id.clone(), CellIndex::new(index as u16))).collect()
 }
