@@ -100,7 +100,9 @@ pub fn user_bytes(headers: &HeaderMap) -> Result<Option<Cow<'_, [u8]>>, MeshErro
 /// # Errors
 /// As [`user_bytes`].
 pub fn user(headers: &HeaderMap) -> Result<Option<UserKey>, MeshError> {
-    user_bytes(headers)?.map(|key| UserKey::from_bytes(&key).map_err(|error| bad(&USER, &error.to_string()))).transpose()
+    user_bytes(headers)?
+        .map(|key| UserKey::from_bytes(&key).map_err(|error| bad(&USER, &error.to_string())))
+        .transpose()
 }
 
 /// `cellmesh-map-epoch`, if given.

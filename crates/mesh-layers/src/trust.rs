@@ -97,11 +97,7 @@ pub fn strip(headers: &mut HeaderMap) {
 /// # Errors
 /// UNAUTHENTICATED_PEER without the token on a peer listener (also when none is configured); BAD_REQUEST when a peer's
 /// numbers are malformed.
-pub fn admit(
-    listener: Listener,
-    token: Option<&PeerToken>,
-    headers: &mut HeaderMap,
-) -> Result<Believed, MeshError> {
+pub fn admit(listener: Listener, token: Option<&PeerToken>, headers: &mut HeaderMap) -> Result<Believed, MeshError> {
     let believed = match listener {
         Listener::Front => Believed::default(),
         Listener::Peer => {

@@ -1,1 +1,31 @@
-//! service-runtime
+#![doc = include_str!("../README.md")]
+
+pub mod admin;
+pub mod config;
+pub mod host;
+pub mod metrics;
+pub mod readiness;
+pub mod server;
+pub mod telemetry;
+
+pub mod bootstrap;
+mod context;
+mod error;
+mod mesh;
+mod outbox;
+mod routes;
+mod run;
+mod service;
+mod status;
+
+pub use config::{Config, ConfigError};
+pub use context::{Clock, Context};
+pub use error::RuntimeError;
+pub use mesh::MeshChannel;
+pub use metrics::Metrics;
+pub use outbox::Consumer;
+pub use readiness::{Gate, Readiness};
+pub use run::{Bound, Overrides, Running, run, run_with};
+pub use service::{Parts, Service};
+pub use status::{bad_field, refusal_code, status};
+pub use tokio_util::sync::CancellationToken;

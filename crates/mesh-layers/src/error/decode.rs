@@ -119,9 +119,7 @@ impl Redirect {
         let details = Details::from_headers(headers)?;
         let unprocessed = headers.get(UNPROCESSED).is_some_and(|value| value == "1");
         match details.mesh_reason()? {
-            Reason::WrongCell => {
-                Some(Self::WrongCell { to: WrongCell::from_details(&details)?, unprocessed })
-            }
+            Reason::WrongCell => Some(Self::WrongCell { to: WrongCell::from_details(&details)?, unprocessed }),
             Reason::Moving => {
                 let retry_after = details.retry_after.unwrap_or(Duration::from_millis(50));
                 Some(Self::Moving { retry_after, unprocessed })

@@ -17,10 +17,7 @@ fn wrong_cell_survives_the_wire() {
     let response: http::Response<()> = MeshError::wrong_cell(&redirect()).into_http();
     assert_eq!(response.headers()[GRPC_STATUS], "9");
     assert_eq!(WrongCell::decode(response.headers()), Some(redirect()));
-    assert_eq!(
-        Redirect::decode(response.headers()),
-        Some(Redirect::WrongCell { to: redirect(), unprocessed: false })
-    );
+    assert_eq!(Redirect::decode(response.headers()), Some(Redirect::WrongCell { to: redirect(), unprocessed: false }));
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn an_unknown_encoding_is_unimplemented() {
 async fn a_body_in_pieces_is_one_message_and_pays_its_bytes() {
     let frame = framed(0, b"hello");
     let budget = ByteBudget::new(frame.len());
-    let pieces = frame.chunks(2).map(|c| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(c)))).collect::<Vec<_>>();
+    let pieces =
+        frame.chunks(2).map(|c| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(c)))).collect::<Vec<_>>();
     let body = StreamBody::new(futures_util::stream::iter(pieces));
     let collected = collect(body, Encoding::Identity, LIMIT, &budget).await.unwrap();
     assert_eq!(collected.message(), &b"hello"[..]);

@@ -85,7 +85,11 @@ fn settle_ownership(call: &CallContext, headers: &mut HeaderMap, stage: Stage, r
         _ => None,
     };
     if !refusal.is_some_and(|refusal| call.was_refused(&refusal)) {
-        tracing::error!(rpc.path = call.path(), reason = reason.as_str(), "handler gave an ownership answer of its own");
+        tracing::error!(
+            rpc.path = call.path(),
+            reason = reason.as_str(),
+            "handler gave an ownership answer of its own"
+        );
         return replace(headers, MeshError::internal("the service gave an answer that only the mesh may give"));
     }
     match (stage, call.fenced_commits()) {

@@ -30,7 +30,7 @@ pub struct Admission {
     pub token: Option<PeerToken>,
     /// Deadline when neither caller nor method gives one.
     pub default_deadline: Duration,
-    /// Longest deadline granted.
+    /// Longest deadline granted where the method does not say.
     pub max_deadline: Duration,
 }
 
@@ -116,11 +116,7 @@ pub fn check_http(method: &Method, headers: &HeaderMap) -> Result<(), NotAdmitte
 ///
 /// # Errors
 /// In this order: HTTP method and content type, metadata, trust, timeout; a deadline that is over already.
-pub fn admit(
-    admission: &Admission,
-    methods: &Methods,
-    request: &mut Request,
-) -> Result<CallContext, NotAdmitted> {
+pub fn admit(admission: &Admission, methods: &Methods, request: &mut Request) -> Result<CallContext, NotAdmitted> {
     check_http(request.method(), request.headers())?;
     metadata::check(request.headers())?;
     let believed = trust::admit(admission.listener, admission.token.as_ref(), request.headers_mut())?;
@@ -128,7 +124,7 @@ pub fn admit(
     let asked = timeout::of(request.headers()).map_err(MeshError::from)?;
     let rules = methods.get(request.uri().path()).map(|method| &method.rules);
     let default = rules.and_then(|rules| rules.default_deadline).unwrap_or(admission.default_deadline);
-    let max = rules.and_then(|rules| rules.max_deadline).unwrap_or(Duration::MAX).min(admission.max_deadline);
+    let max = rules.and_then(|rules| rules.max_deadline).unwrap_or(admission.max_deadline);
     let granted = timeout::granted(asked, default, max);
     if granted.is_zero() {
         return Err(MeshError::deadline_exceeded().into());

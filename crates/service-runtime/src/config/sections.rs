@@ -1,0 +1,369 @@
+//! The sections. A process composes those that it needs, with `#[serde(deny_unknown_fields)]` on its own struct.
+
+use cell_map::CellId;
+use figment::Figment;
+use mesh_layers::trust::PeerToken;
+use serde::{Deserialize, Deserializer, de::Error};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// `[listen]`: the three listeners. Port 0 takes a free one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// For anyone.
+    pub front: SocketAddr,
+    /// For the mesh's own processes.
+    pub peer: SocketAddr,
+    /// Plain HTTP: `/livez /readyz /metrics /loglevel`.
+    pub admin: SocketAddr,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { front: any, peer: any, admin: any }
+    }
+}
+
+/// `[peer]`: the secret of the mesh's own processes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerConfig {
+    /// The token itself, 16 to 512 printable characters.
+    #[serde(deserialize_with = "token")]
+    pub token: Option<PeerToken>,
+    /// A file that holds it.
+    pub token_file: Option<PathBuf>,
+}
+
+impl PeerConfig {
+    /// The token, from wherever it is. Without one the peer listener refuses everybody.
+    ///
+    /// # Errors
+    /// If both are given, or the file is unreadable or holds no token.
+    pub fn token(&self) -> Result<Option<PeerToken>, String> {
+        match (&self.token, &self.token_file) {
+            (Some(_), Some(_)) => Err("keys \"peer.token\" and \"peer.token_file\" exclude each other".into()),
+            (Some(token), None) => Ok(Some(token.clone())),
+            (None, None) => Ok(None),
+            (None, Some(file)) => {
+                let shown = file.display();
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| format!("key \"peer.token_file\": cannot read \"{shown}\": {error}"))?;
+                let token = PeerToken::new(text.trim());
+                token.map(Some).map_err(|error| format!("key \"peer.token_file\": \"{shown}\": {error}"))
+            }
+        }
+    }
+}
+
+/// `[map]`: where the cell map is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MapConfig {
+    /// The map's file.
+    pub file: PathBuf,
+    /// Whether newer versions are taken over while running.
+    pub watch: bool,
+}
+
+impl Default for MapConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), watch: true }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// URL of an OTLP/gRPC collector like `http://127.0.0.1:4317`; empty: off.
+    pub otlp: String,
+    /// `service.name` of traces; empty: the process's own.
+    pub service_name: String,
+    /// Log filter, like `info` or `info,storage=debug`. Can be changed at run time by `PUT /loglevel`.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Part of new traces that is sampled, 0.0 to 1.0; a caller's decision is followed.
+    pub sample_ratio: f64,
+    /// Spans that may wait for the exporter; more are dropped, and counted by the SDK's own log.
+    pub span_queue: usize,
+    /// Log lines that may wait for the writer; more are dropped, and counted.
+    pub log_queue: usize,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            otlp: String::new(),
+            service_name: String::new(),
+            log: "info".into(),
+            log_format: LogFormat::Json,
+            sample_ratio: 1.0,
+            span_queue: 1 << 16,
+            log_queue: 1 << 15,
+        }
+    }
+}
+
+/// `[limits]`: what a listener grants. Defaults follow `reliability.md` §1; tonic's own are off or far wider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Connections at once, per listener.
+    pub connections: usize,
+    /// Streams at once, per connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    pub streams: u32,
+    /// Calls at once, per process.
+    pub calls: usize,
+    /// Streams that the caller's errors made us reset, before the connection ends with ENHANCE_YOUR_CALM.
+    pub local_error_resets: usize,
+    /// Streams reset by the caller before we accepted them, before the same.
+    pub pending_accept_resets: usize,
+    /// Bytes of a request's headers.
+    pub header_bytes: u32,
+    /// Flow-control window of a stream.
+    pub stream_window_bytes: u32,
+    /// Flow-control window of a connection.
+    pub connection_window_bytes: u32,
+    /// Bytes of a request message after decompression, where the method's policy does not say.
+    pub message_bytes: usize,
+    /// Bytes of requests held in memory, per connection.
+    pub connection_budget_bytes: usize,
+    /// Bytes of requests held in memory, per process.
+    pub budget_bytes: usize,
+    /// Time for the HTTP/2 preface.
+    pub handshake_ms: u64,
+    /// Interval of PINGs, and the time for their answer.
+    pub keepalive_ms: u64,
+    /// Time without a call after which a connection is closed.
+    pub idle_ms: u64,
+    /// Age at which a connection is closed gracefully, ± 10 %.
+    pub max_age_ms: u64,
+    /// Time that calls get when their connection has its age.
+    pub age_grace_ms: u64,
+    /// Deadline where neither caller nor policy gives one.
+    pub default_deadline_ms: u64,
+    /// Longest deadline granted.
+    pub max_deadline_ms: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            streams: 100,
+            calls: 1024,
+            local_error_resets: 128,
+            pending_accept_resets: 20,
+            header_bytes: 8 << 10,
+            stream_window_bytes: 64 << 10,
+            connection_window_bytes: 1 << 20,
+            message_bytes: 4 << 20,
+            connection_budget_bytes: 8 << 20,
+            budget_bytes: 64 << 20,
+            handshake_ms: 5_000,
+            keepalive_ms: 20_000,
+            idle_ms: 300_000,
+            max_age_ms: 900_000,
+            age_grace_ms: 30_000,
+            default_deadline_ms: 5_000,
+            max_deadline_ms: 60_000,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// Deadline where neither caller nor policy gives one.
+    #[must_use]
+    pub fn default_deadline(&self) -> Duration {
+        Duration::from_millis(self.default_deadline_ms)
+    }
+
+    /// Longest deadline granted.
+    #[must_use]
+    pub fn max_deadline(&self) -> Duration {
+        Duration::from_millis(self.max_deadline_ms)
+    }
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainConfig {
+    /// Time that running calls get at shutdown.
+    pub grace_ms: u64,
+    /// Time between "not ready" and the first GOAWAY, for balancers to notice.
+    pub notice_ms: u64,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self { grace_ms: 10_000, notice_ms: 0 }
+    }
+}
+
+impl DrainConfig {
+    /// Time that running calls get at shutdown.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+/// `[services]`: what a `cell-services` process hosts, and how it reaches the rest.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServicesConfig {
+    /// Names of the services to run; empty: all.
+    pub run: Vec<String>,
+    /// This cell's router, front listener: URL or address.
+    pub router: String,
+    /// This cell's router, peer listener: URL or address. Preferred.
+    pub router_peer: String,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+/// `[seal]`: the mesh-wide keys of page and preview tokens. The first seals, all open.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealConfig {
+    /// The keys.
+    pub keys: Vec<SealKeyConfig>,
+}
+
+/// One key of `[seal]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealKeyConfig {
+    /// Its number, kept in the tokens it seals.
+    pub id: u32,
+    /// 32 bytes in base64.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for SealKeyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealKeyConfig").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What every process of the mesh is told; the router and the services take it from their own configuration.
+#[derive(Clone, Debug)]
+pub struct CommonConfig {
+    /// The cell that the process belongs to.
+    pub cell: CellId,
+    /// `[listen]`
+    pub listen: ListenConfig,
+    /// `[peer]`
+    pub peer: PeerConfig,
+    /// `[map]`
+    pub map: MapConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[drain]`
+    pub drain: DrainConfig,
+}
+
+/// Configuration of a process that hosts services.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// The cell that the process belongs to.
+    #[serde(deserialize_with = "cell")]
+    pub cell: CellId,
+    /// `[listen]`
+    #[serde(default)]
+    pub listen: ListenConfig,
+    /// `[peer]`
+    #[serde(default)]
+    pub peer: PeerConfig,
+    /// `[map]`
+    #[serde(default)]
+    pub map: MapConfig,
+    /// `[telemetry]`
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// `[limits]`
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// `[drain]`
+    #[serde(default)]
+    pub drain: DrainConfig,
+    /// `[services]`
+    #[serde(default)]
+    pub services: ServicesConfig,
+    /// `[database]`
+    #[serde(default)]
+    pub database: DatabaseConfig,
+    /// `[seal]`
+    #[serde(default)]
+    pub seal: SealConfig,
+    /// Everything that was read, for the services' own sections.
+    #[serde(skip)]
+    pub sections: Figment,
+}
+
+impl Config {
+    /// Names of the sections above; others belong to services.
+    pub const KEYS: &'static [&'static str] =
+        &["cell", "listen", "peer", "map", "telemetry", "limits", "drain", "services", "database", "seal"];
+
+    /// Defaults for a cell: ports of its own choice, everything else as documented. For tests and embedding.
+    #[must_use]
+    pub fn new(cell: CellId) -> Self {
+        Self {
+            cell,
+            listen: ListenConfig::default(),
+            peer: PeerConfig::default(),
+            map: MapConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            limits: LimitsConfig::default(),
+            drain: DrainConfig::default(),
+            services: ServicesConfig::default(),
+            database: DatabaseConfig::default(),
+            seal: SealConfig::default(),
+            sections: Figment::new(),
+        }
+    }
+
+    /// The same with a value in a service's own section, like `("catalog.seed", true)`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl serde::Serialize) -> Self {
+        self.sections = self.sections.merge((key, value));
+        self
+    }
+}
+
+/// A [`CellId`] from its name.
+///
+/// # Errors
+/// If the name is no DNS label.
+pub fn cell<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellId, D::Error> {
+    CellId::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PeerToken>, D::Error> {
+    let token = Option::<String>::deserialize(deserializer)?;
+    token.filter(|token| !token.is_empty()).map(|token| PeerToken::new(&token).map_err(D::Error::custom)).transpose()
+}
