@@ -15,6 +15,8 @@ mod publication;
 mod purge;
 mod row;
 mod step;
+#[cfg(test)]
+mod tests;
 mod user_move;
 
 pub use answer::{Answer, answer};
