@@ -125,10 +125,15 @@ fn layer(name: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn with_edge(from: &str, to: &str, dev: bool) -> Vec<String> {
+    /// All crates of the table, and no edge.
+    fn sound() -> Graph {
         let ours = LAYERS.iter().flat_map(|layer| layer.iter()).chain(ALONE).map(|name| (*name).to_owned()).collect();
+        Graph { ours, ..Graph::default() }
+    }
+
+    fn with_edge(from: &str, to: &str, dev: bool) -> Vec<String> {
         let edges = vec![Edge { from: from.to_owned(), to: to.to_owned(), dev }];
-        faults(&Graph { ours, edges, reached: BTreeMap::new() })
+        faults(&Graph { edges, ..sound() })
     }
 
     #[test]
@@ -169,16 +174,14 @@ mod tests {
 
     #[test]
     fn a_pure_crate_reaches_no_clock_and_no_socket() {
-        let mut graph = Graph::default();
-        graph.ours = LAYERS.iter().flat_map(|layer| layer.iter()).chain(ALONE).map(|name| (*name).to_owned()).collect();
+        let mut graph = sound();
         graph.reached.insert("cell-map".to_owned(), BTreeSet::from(["bytes".to_owned(), "tokio".to_owned()]));
         assert_eq!(faults(&graph), ["cell-map is pure, but reaches tokio"]);
     }
 
     #[test]
     fn a_crate_without_a_place_is_named() {
-        let mut graph = Graph::default();
-        graph.ours = LAYERS.iter().flat_map(|layer| layer.iter()).chain(ALONE).map(|name| (*name).to_owned()).collect();
+        let mut graph = sound();
         graph.ours.insert("helpers".to_owned());
         assert_eq!(faults(&graph), ["helpers has no place in the table of layers"]);
     }

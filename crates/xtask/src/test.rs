@@ -7,7 +7,7 @@ mod report;
 mod tool;
 
 use crate::{build, workspace};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use outcome::Outcome;
 use part::Part;
@@ -124,15 +124,9 @@ impl Run {
             }),
             Part::Deny => self.timed("deny", |run| match run.tools.command(Tool::CargoDeny) {
                 None => Ok(Outcome::default()),
-                Some(mut deny) => check(deny.args([
-                    "--locked",
-                    "check",
-                    "--disable-fetch",
-                    "--hide-inclusion-graph",
-                    "licenses",
-                    "bans",
-                    "sources",
-                ])),
+                Some(mut deny) => {
+                    check(deny.args(["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))
+                }
             }),
             Part::Buf => self.timed("buf", |run| match run.tools.command(Tool::Buf) {
                 None => Ok(Outcome::default()),
@@ -193,5 +187,8 @@ impl Run {
 fn check(command: &mut Command) -> anyhow::Result<Outcome> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("running {name}"))?;
-    Ok(if status.success() { Outcome::passed(1) } else { Outcome::failed("check", &format!("ended with {status}")) })
+    if !status.success() {
+        bail!("ended with {status}");
+    }
+    Ok(Outcome::passed(1))
 }

@@ -1,0 +1,152 @@
+//! The processes' configuration files, as types that cannot misspell a key.
+
+use super::file::Files;
+use super::{ClusterConfig, Place};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// How long a process finishes its calls once it was asked to end, in milliseconds.
+const GRACE_MS: u64 = 3000;
+
+#[derive(Serialize)]
+struct Common {
+    cell: String,
+    listen: Listen,
+    peer: Peer,
+    map: Map,
+    telemetry: Telemetry,
+    drain: Drain,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    front: SocketAddr,
+    peer: SocketAddr,
+    admin: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct Peer {
+    token_file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Map {
+    file: PathBuf,
+    watch: bool,
+}
+
+#[derive(Serialize)]
+struct Telemetry {
+    otlp: String,
+    log: &'static str,
+    log_format: &'static str,
+}
+
+#[derive(Serialize)]
+struct Drain {
+    grace_ms: u64,
+}
+
+#[derive(Serialize)]
+struct RouterFile {
+    #[serde(flatten)]
+    common: Common,
+    router: Router,
+    peers: Peers,
+}
+
+#[derive(Serialize)]
+struct Router {
+    descriptor_sets: Vec<PathBuf>,
+    instances: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct Peers {
+    overrides: BTreeMap<String, SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct ServicesFile {
+    #[serde(flatten)]
+    common: Common,
+    services: Services,
+    database: Database,
+    seal: Seal,
+    catalog: Catalog,
+}
+
+#[derive(Serialize)]
+struct Services {
+    run: [&'static str; 3],
+    router: String,
+    router_peer: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct Database {
+    path: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Seal {
+    keys: [SealKey; 1],
+}
+
+#[derive(Serialize)]
+struct SealKey {
+    id: u32,
+    secret: String,
+}
+
+#[derive(Serialize)]
+struct Catalog {
+    seed: bool,
+}
+
+fn common(config: &ClusterConfig, place: &Place, files: &Files, listen: Listen) -> Common {
+    Common {
+        cell: place.id.clone(),
+        listen,
+        peer: Peer { token_file: files.peer_token_file.clone() },
+        map: Map { file: files.map.clone(), watch: true },
+        telemetry: Telemetry { otlp: config.otlp.clone().unwrap_or_default(), log: "info", log_format: "json" },
+        drain: Drain { grace_ms: GRACE_MS },
+    }
+}
+
+/// The file of a cell's router. The routers of the other region are reached through the link.
+pub(super) fn router(config: &ClusterConfig, place: &Place, places: &[Place], files: &Files) -> String {
+    let listen = Listen { front: place.front, peer: place.peer, admin: place.admin };
+    let far = places.iter().filter(|other| other.region != place.region);
+    let file = RouterFile {
+        common: common(config, place, files, listen),
+        router: Router { descriptor_sets: vec![files.descriptor_set.clone()], instances: vec![place.services_peer] },
+        peers: Peers { overrides: far.filter_map(|other| Some((other.id.clone(), other.link?))).collect() },
+    };
+    to_toml(&file)
+}
+
+/// The file of a cell's services. Only the `global` cell may begin with products.
+pub(super) fn services(config: &ClusterConfig, place: &Place, folder: &Path, files: &Files, global: bool) -> String {
+    let listen = Listen { front: place.services_front, peer: place.services_peer, admin: place.services_admin };
+    let file = ServicesFile {
+        common: common(config, place, files, listen),
+        services: Services {
+            run: ["member", "catalog", "trade"],
+            router: format!("http://{}", place.front),
+            router_peer: place.peer,
+        },
+        database: Database { path: folder.join("cell.db") },
+        seal: Seal { keys: [SealKey { id: 1, secret: files.seal_secret.clone() }] },
+        catalog: Catalog { seed: global && config.seed_catalog },
+    };
+    to_toml(&file)
+}
+
+fn to_toml(file: &impl Serialize) -> String {
+    toml::to_string(file).expect("tables of texts, numbers and UTF-8 paths can be written as TOML")
+}
