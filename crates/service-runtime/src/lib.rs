@@ -25,7 +25,7 @@ pub use mesh::MeshChannel;
 pub use metrics::Metrics;
 pub use outbox::Consumer;
 pub use readiness::{Gate, Readiness};
-pub use run::{Bound, Overrides, Running, run, run_with};
+pub use run::{Bound, Overrides, Running, bind, run, run_with};
 pub use service::{Parts, Service};
 pub use status::{bad_field, refusal_code, status};
 pub use tokio_util::sync::CancellationToken;

@@ -49,7 +49,7 @@ fn one_message_is_taken_in_every_encoding() {
 #[test]
 fn bad_bodies_end_as_conformance_demands() {
     let two = [framed(0, b"a"), framed(0, b"b")].concat();
-    let bomb = gzip(&vec![0; 1_000_000]);
+    let bomb = gzip(&vec![0; 500_000]);
     assert!(bomb.len() < LIMIT, "the bomb must pass the limit on the wire");
     let mut long = framed(0, b"");
     long[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
