@@ -230,14 +230,24 @@ fn cache(cache: options::Cache, request: &MessageDescriptor, sink: &mut Sink<'_>
     }
 }
 
-/// What stands between braces; a brace without its partner counts as a placeholder that no field has.
-fn placeholders(tag: &str) -> impl Iterator<Item = &str> {
-    let mut pieces = tag.split('{');
-    let stray = pieces.next().filter(|head| head.contains('}'));
-    stray.into_iter().chain(pieces.map(|piece| match piece.split_once('}') {
-        Some((name, tail)) if !tail.contains('}') => name,
-        _ => piece,
-    }))
+/// What stands between braces. A brace without its partner counts as a placeholder that no field has.
+fn placeholders(tag: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = tag;
+    while let Some(open) = rest.find(['{', '}']) {
+        let (braces, inner) = (&rest[open..], &rest[open + 1..]);
+        match inner.find(['{', '}']) {
+            Some(close) if braces.starts_with('{') && inner[close..].starts_with('}') => {
+                found.push(&inner[..close]);
+                rest = &inner[close + 1..];
+            }
+            _ => {
+                found.push(braces);
+                return found;
+            }
+        }
+    }
+    found
 }
 
 fn millis(value: u32) -> Option<Duration> {

@@ -25,6 +25,9 @@ pub enum Fault {
     /// The descriptor set is none, or lacks an import.
     #[error("descriptor set cannot be read (built without imports?): {0}")]
     Set(String),
+    /// A file that needs a newer compiler than ours.
+    #[error("syntax \"{0}\" is not supported, \"proto2\" and \"proto3\" are")]
+    Syntax(String),
     /// Two sets define one file in two ways.
     #[error("file differs from the file of the same name in an earlier descriptor set")]
     FileConflict,

@@ -1,7 +1,7 @@
 //! Descriptor sets as given: their raw bytes, where custom options live, and their sum.
 
 use crate::wire::{Reader, WireError, WireType, put_bytes};
-use crate::{Fault, PolicyError};
+use crate::{Fault, PolicyError, PolicyErrors};
 use hashbrown::HashMap;
 use prost_reflect::DescriptorPool;
 
@@ -9,6 +9,7 @@ use prost_reflect::DescriptorPool;
 const SET_FILE: u32 = 1;
 const FILE_NAME: u32 = 1;
 const FILE_SOURCE_INFO: u32 = 9;
+const FILE_SYNTAX: u32 = 12;
 
 /// One descriptor set.
 pub(crate) struct Set<'a> {
@@ -24,10 +25,16 @@ pub(crate) struct File<'a> {
 }
 
 impl<'a> Set<'a> {
-    /// Reads an encoded descriptor set.
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Fault> {
-        let pool = DescriptorPool::decode(bytes).map_err(|error| Fault::Set(error.to_string()))?;
-        let files = files(bytes).map_err(|error| Fault::Set(error.to_string()))?;
+    /// Reads the `ordinal`th set, counted from 1.
+    pub(crate) fn read(ordinal: usize, bytes: &'a [u8]) -> Result<Self, PolicyErrors> {
+        let fail = |why: String| PolicyError::of_file(&format!("descriptor set {ordinal}"), Fault::Set(why));
+        let files = files(bytes).map_err(|error| PolicyErrors(vec![fail(error.to_string())]))?;
+        // prost-reflect would panic.
+        let foreign: Vec<_> = files.iter().filter_map(File::foreign_syntax).collect();
+        if !foreign.is_empty() {
+            return Err(PolicyErrors(foreign));
+        }
+        let pool = DescriptorPool::decode(bytes).map_err(|error| PolicyErrors(vec![fail(error.to_string())]))?;
         Ok(Self { pool, files })
     }
 
@@ -43,6 +50,15 @@ impl<'a> Set<'a> {
             all.extend_from_slice(part?);
             Ok(all)
         })
+    }
+}
+
+impl File<'_> {
+    fn foreign_syntax(&self) -> Option<PolicyError> {
+        let syntax = fields(self.bytes, FILE_SYNTAX).last()?.unwrap_or_default();
+        let known = matches!(syntax, b"proto2" | b"proto3");
+        let fault = || Fault::Syntax(String::from_utf8_lossy(syntax).chars().take(80).collect());
+        (!known).then(|| PolicyError::of_file(self.name, fault()))
     }
 }
 

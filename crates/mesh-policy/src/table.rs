@@ -25,9 +25,9 @@ impl PolicyTable {
         let mut errors = Vec::new();
         let mut read = Vec::new();
         for (n, bytes) in sets.into_iter().enumerate() {
-            match Set::read(bytes) {
+            match Set::read(n + 1, bytes) {
                 Ok(set) => read.push(set),
-                Err(fault) => errors.push(PolicyError::of_file(&format!("descriptor set {}", n + 1), fault)),
+                Err(faults) => errors.extend(faults.0),
             }
         }
         let mut known: HashMap<Box<str>, Method> = HashMap::new();
