@@ -112,3 +112,58 @@ fn private(path: &Path) -> anyhow::Result<File> {
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     opened.with_context(|| format!("opening {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::place;
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    fn config(folder: &Path) -> ClusterConfig {
+        ClusterConfig::new(folder.join("data"), "/nowhere")
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_by_its_owner_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Files::write(&config(folder.path()), &place::lay_out(7000, 2)).expect("files");
+        let mode = |path: &Path| fs::metadata(path).expect("a file").mode() & 0o777;
+        assert_eq!(mode(&files.data), 0o700);
+        let services = files.cell("sh-1").join("services.toml");
+        for path in [&files.peer_token_file, &files.data.join("secrets/seal-key"), &services] {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn secrets_are_made_once_and_differ() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = || Files::write(&config(folder.path()), &place::lay_out(7000, 1)).expect("files");
+        let first = write();
+        let (token, seal) = (first.peer_token.clone(), first.seal_secret.clone());
+        drop(first);
+        assert_ne!(token, seal);
+        let again = write();
+        assert_eq!((&again.peer_token, &again.seal_secret), (&token, &seal));
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_cluster_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let _first = Files::write(&config(folder.path()), &place::lay_out(7000, 1)).expect("files");
+        let error =
+            Files::write(&config(folder.path()), &place::lay_out(7000, 1)).expect_err("it is taken").to_string();
+        assert!(error.contains("another cluster") && error.contains("--data"), "{error}");
+    }
+
+    #[test]
+    fn routers_reach_the_other_region_through_the_link_and_their_own_directly() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Files::write(&config(folder.path()), &place::lay_out(7000, 3)).expect("files");
+        let router = fs::read_to_string(files.cell("bj-1").join("router.toml")).expect("a file");
+        let router: toml::Table = router.parse().expect("TOML");
+        let overrides = router["peers"]["overrides"].as_table().expect("a table");
+        assert_eq!(overrides.keys().collect::<Vec<_>>(), ["sh-1"]);
+        assert_eq!(overrides["sh-1"].as_str(), Some("127.0.0.1:7016"));
+    }
+}

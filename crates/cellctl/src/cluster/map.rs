@@ -71,3 +71,47 @@ fn cell(place: &Place) -> anyhow::Result<Cell> {
         ..Cell::new(CellId::new(&place.id)?, RegionId::new(&place.region)?)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::place;
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(30);
+
+    #[test]
+    fn the_first_map_gives_each_cell_its_share_and_says_how_far_the_regions_are() {
+        let map = first(&place::lay_out(7000, 3), RTT).expect("a valid map");
+        assert_eq!(map.global_cell().id.as_str(), "bj-1");
+        let buckets: Vec<_> =
+            map.cells().iter().filter_map(|c| map.index_of(&c.id)).map(|i| map.bucket_count(i)).collect();
+        assert!(buckets.iter().all(|count| count.abs_diff(65_536 / 3) <= 2), "{buckets:?}");
+        let region = |name| RegionId::new(name).expect("a name");
+        assert_eq!(map.distance(&region("beijing"), &region("shanghai")), Some(RTT));
+    }
+
+    #[test]
+    fn other_ports_make_a_next_version_with_the_same_homes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("map.pb");
+        let load = || map_store::FileStore::open(&path).load().expect("a map");
+        publish(&path, &place::lay_out(7000, 2), RTT).expect("a first map");
+        let before = load();
+        publish(&path, &place::lay_out(7000, 2), RTT).expect("nothing to do");
+        assert_eq!(load().epoch(), before.epoch());
+        publish(&path, &place::lay_out(9000, 2), RTT).expect("a next map");
+        let after = load();
+        assert_eq!(after.epoch(), before.epoch().next());
+        assert_eq!(after.bucket_table_bytes(), before.bucket_table_bytes());
+        assert_eq!(after.cells()[1].front_endpoints, ["127.0.0.1:9010"]);
+    }
+
+    #[test]
+    fn a_folder_of_other_cells_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("map.pb");
+        publish(&path, &place::lay_out(7000, 2), RTT).expect("a first map");
+        let error = publish(&path, &place::lay_out(7000, 3), RTT).expect_err("three cells are others").to_string();
+        assert!(error.contains("bj-1, sh-1, not bj-1, sh-1, bj-2") && error.contains("--data"), "{error}");
+    }
+}

@@ -116,7 +116,7 @@ fn anywhere(cells: usize) -> anyhow::Result<(Vec<Place>, Option<TcpListener>)> {
     bail!("no {block} free ports in a row between {} and {}", FREE.start(), FREE.end())
 }
 
-fn lay_out(base: u16, cells: usize) -> Vec<Place> {
+pub(super) fn lay_out(base: u16, cells: usize) -> Vec<Place> {
     (0u16..)
         .step_by(usize::from(PER_CELL))
         .take(cells)
