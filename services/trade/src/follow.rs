@@ -80,12 +80,12 @@ fn piece(change: CatalogChange, cell: &CellId) -> Result<Piece<Offer>, FollowErr
         position: Position { incarnation: change.incarnation, sequence: change.sequence },
         snapshot_start: change.snapshot_start,
         snapshot_end: change.snapshot_end,
-        items: change.products.into_iter().map(|product| offer(product, cell)).collect::<Result<_, _>>()?,
+        items: change.products.iter().map(|product| offer(product, cell)).collect::<Result<_, _>>()?,
     })
 }
 
 /// A product as this cell sells it: with its own allotment, 0 if it has none.
-fn offer(product: Product, cell: &CellId) -> Result<Offer, FollowError> {
+fn offer(product: &Product, cell: &CellId) -> Result<Offer, FollowError> {
     let allotment = product.allotments.iter().find(|allotment| allotment.cell == cell.as_str());
     let allotted = allotment.map_or(0, |allotment| allotment.quantity);
     let parse = || {

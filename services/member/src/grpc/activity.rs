@@ -36,9 +36,11 @@ impl ActivityService for Activities {
     ) -> Result<Response<pb::DeliverEventResponse>, Status> {
         let (user, event) = parse::deliver_event(request.get_ref())?;
         let owner = user.clone();
-        let write = self.context.db.fenced(&self.context.fence(&user), move |tx| {
-            Box::pin(async move { store::apply(tx.conn(), &owner, &event).await })
-        });
+        let fence = self.context.fence(&user);
+        let write = self
+            .context
+            .db
+            .fenced(&fence, move |tx| Box::pin(async move { store::apply(tx.conn(), &owner, &event).await }));
         let applied = write.await.map_err(status::<Error>)?;
         Ok(Response::new(pb::DeliverEventResponse { applied }))
     }
@@ -53,7 +55,8 @@ impl ActivityService for Activities {
         let before: Option<Cursor> =
             scope.open(&self.context.seal, &request.page_token).map_err(parse::page_token_error)?;
         let owner = user.clone();
-        let read = self.context.db.fenced_read(&self.context.fence(&user), move |tx| {
+        let fence = self.context.fence(&user);
+        let read = self.context.db.fenced_read(&fence, move |tx| {
             Box::pin(async move { store::list(tx.conn(), &owner, before.as_ref(), size.limit()).await })
         });
         let (events, next) = size.cut(read.await.map_err(status::<Error>)?, Event::cursor);

@@ -36,9 +36,9 @@ impl Members {
     /// One member, if he is at home here.
     async fn find(&self, id: &UserKey) -> Result<Member, TxError<Error>> {
         let key = id.clone();
-        let read = self.context.db.fenced_read(&self.context.fence(id), move |tx| {
-            Box::pin(async move { store::find(tx.conn(), &key).await })
-        });
+        let fence = self.context.fence(id);
+        let read =
+            self.context.db.fenced_read(&fence, move |tx| Box::pin(async move { store::find(tx.conn(), &key).await }));
         read.await?.ok_or_else(|| TxError::Business(Error::NotFound(convert::user_id(id))))
     }
 }

@@ -45,7 +45,8 @@ impl TradeService for Orders {
     ) -> Result<Response<pb::PreviewOrderResponse>, Status> {
         let (user, lines) = parse::preview_order(request.get_ref())?;
         let asked = lines.clone();
-        let read = self.context.db.fenced_read(&self.context.fence(&user), move |tx| {
+        let fence = self.context.fence(&user);
+        let read = self.context.db.fenced_read(&fence, move |tx| {
             Box::pin(async move {
                 let position = store::position(tx.conn()).await?;
                 Ok((position, store::prices(tx.conn(), &asked).await?))
@@ -94,9 +95,11 @@ impl TradeService for Orders {
     async fn get_order(&self, request: Request<pb::GetOrderRequest>) -> Result<Response<pb::GetOrderResponse>, Status> {
         let (user, id) = parse::get_order(request.get_ref())?;
         let (key, wanted) = (user.clone(), id.clone());
-        let read = self.context.db.fenced_read(&self.context.fence(&user), move |tx| {
-            Box::pin(async move { store::find(tx.conn(), &key, &wanted).await })
-        });
+        let fence = self.context.fence(&user);
+        let read = self
+            .context
+            .db
+            .fenced_read(&fence, move |tx| Box::pin(async move { store::find(tx.conn(), &key, &wanted).await }));
         let order = read.await.map_err(status::<Error>)?.ok_or(Error::OrderNotFound(id))?;
         Ok(Response::new(pb::GetOrderResponse { order: Some((&order).into()) }))
     }
@@ -107,9 +110,11 @@ impl TradeService for Orders {
     ) -> Result<Response<pb::BatchGetOrdersResponse>, Status> {
         let (user, ids) = parse::batch_get_orders(request.get_ref())?;
         let (key, wanted) = (user.clone(), ids.clone());
-        let read = self.context.db.fenced_read(&self.context.fence(&user), move |tx| {
-            Box::pin(async move { store::orders(tx.conn(), &key, &wanted).await })
-        });
+        let fence = self.context.fence(&user);
+        let read = self
+            .context
+            .db
+            .fenced_read(&fence, move |tx| Box::pin(async move { store::orders(tx.conn(), &key, &wanted).await }));
         let orders = read.await.map_err(status::<Error>)?;
         let results = ids.into_iter().map(|id| match orders.get(id.as_str()) {
             Some(order) => {
@@ -135,7 +140,8 @@ impl TradeService for Orders {
         let before: Option<String> =
             scope.open(&self.context.seal, &request.page_token).map_err(parse::page_token_error)?;
         let key = user.clone();
-        let read = self.context.db.fenced_read(&self.context.fence(&user), move |tx| {
+        let fence = self.context.fence(&user);
+        let read = self.context.db.fenced_read(&fence, move |tx| {
             Box::pin(async move { store::list(tx.conn(), &key, before.as_deref(), size.limit()).await })
         });
         let (orders, next) = size.cut(read.await.map_err(status::<Error>)?, |order: &Order| order.id.clone());
@@ -167,9 +173,11 @@ impl TradeService for Orders {
     ) -> Result<Response<pb::GetWalletResponse>, Status> {
         let user = parse::get_wallet(request.get_ref())?;
         let owner = user.clone();
-        let read = self.context.db.fenced_read(&self.context.fence(&user), move |tx| {
-            Box::pin(async move { store::balance(tx.conn(), &owner).await })
-        });
+        let fence = self.context.fence(&user);
+        let read = self
+            .context
+            .db
+            .fenced_read(&fence, move |tx| Box::pin(async move { store::balance(tx.conn(), &owner).await }));
         let balance = read.await.map_err(status::<Error>)?;
         Ok(Response::new(pb::GetWalletResponse { wallet: Some(Self::wallet(&user, balance)) }))
     }
