@@ -8,6 +8,11 @@
 //! joined, unknown ones are kept.
 
 use crate::wire::{Reader, WireError, WireType, put_bytes, put_tag, put_varint};
+use hashbrown::HashMap;
+
+/// Most bytes that all parts of a split request may have together. What is not an item goes into every part, so that a
+/// small request could become a large one.
+pub const MAX_SPLIT_BYTES: usize = 16 << 20;
 
 /// How to split and merge a batch RPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,14 @@ pub enum BatchError {
     /// More items than the policy allows.
     #[error("more than {0} items")]
     TooMany(u32),
+    /// The parts together would have more than [`MAX_SPLIT_BYTES`].
+    #[error("{parts} parts with {others} bytes in common are more than {MAX_SPLIT_BYTES} bytes")]
+    TooLarge {
+        /// How many parts.
+        parts: usize,
+        /// Bytes that each part has.
+        others: usize,
+    },
     /// The caller assigned another number of items than there are.
     #[error("{assigned} items were assigned to parts, the request has {found}")]
     Assignment {
@@ -136,7 +149,8 @@ impl BatchOf {
     /// item's group, in the items' order (that of [`RouteKey::extract_all`](crate::RouteKey::extract_all)).
     ///
     /// # Errors
-    /// If the bytes are no such message, have more items than allowed or not as many as `groups`.
+    /// If the bytes are no such message, have more items than allowed or not as many as `groups`, or if the parts would
+    /// be too large.
     pub fn split<'a>(&'a self, request: &'a [u8], groups: &[usize]) -> Result<Split<'a>, BatchError> {
         let mut items = Vec::new();
         let mut others = Vec::new();
@@ -164,14 +178,20 @@ impl BatchOf {
             return Err(BatchError::Assignment { assigned: groups.len(), found: items.len() });
         }
         let mut parts: Vec<Part> = Vec::new();
+        let mut part_of = HashMap::new();
         for (position, (group, item)) in groups.iter().zip(&items).enumerate() {
-            let known = parts.iter().position(|part| part.group == *group);
-            let at = known.unwrap_or_else(|| {
-                parts.push(Part { group: *group, request: others.clone(), positions: Vec::new() });
+            let at = *part_of.entry(*group).or_insert_with(|| {
+                parts.push(Part { group: *group, request: Vec::new(), positions: Vec::new() });
                 parts.len() - 1
             });
             parts[at].positions.push(position);
             self.put_item(self.items, item, &mut parts[at].request);
+        }
+        if parts.len().saturating_mul(others.len()) > MAX_SPLIT_BYTES {
+            return Err(BatchError::TooLarge { parts: parts.len(), others: others.len() });
+        }
+        for part in &mut parts {
+            part.request.extend_from_slice(&others);
         }
         Ok(Split { batch: self, items, parts })
     }

@@ -11,7 +11,7 @@ mod sets;
 mod table;
 mod wire;
 
-pub use batch::{BatchError, BatchOf, Outcome, Part, Split};
+pub use batch::{BatchError, BatchOf, MAX_SPLIT_BYTES, Outcome, Part, Split};
 pub use canonical::CanonicalKey;
 pub use error::{Fault, PolicyError, PolicyErrors};
 pub use extract::{ExtractError, IdempotencyKey, MAX_ELEMENTS, MAX_IDEMPOTENCY_KEY, RouteKey};

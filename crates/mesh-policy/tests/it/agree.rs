@@ -322,7 +322,7 @@ fn deep_nesting_is_an_error_where_decoding_fails_and_never_a_panic() {
             out.push(len as u8);
             [out, inner].concat()
         });
-        let groups = [vec![0xf3, 0x01].repeat(depth), vec![0xf4, 0x01].repeat(depth)].concat();
+        let groups = [[0xf3, 0x01].repeat(depth), [0xf4, 0x01].repeat(depth)].concat();
         for message in [again, groups] {
             let descriptor = schema().pool.get_message_by_name("t.Nested_int64").unwrap();
             let key = schema().table.method("/t.S/Nested_int64").unwrap().route_key.as_ref().unwrap();

@@ -149,7 +149,7 @@ fn unknown_fields_go_to_every_part_and_come_back() {
     let request = [&unknown[..], &text("BatchTextQ", r#"ids: "a" ids: "b""#)].concat();
     let split = batch("Text").split(&request, &[0, 1]).unwrap();
     for part in split.parts() {
-        assert!(part.request.starts_with(&unknown));
+        assert!(part.request.ends_with(&unknown));
     }
     let answer = [&unknown[..], &text("BatchTextA", "results {}")].concat();
     let merged = split.merge(&[Outcome::Answered(&answer); 2]).unwrap();
@@ -179,6 +179,15 @@ fn a_request_that_does_not_fit_is_refused() {
     let key = method("Int").route_key.as_ref().unwrap();
     assert!(key.extract_all(&many).is_err(), "the batch's max bounds the keys too");
     assert!(batch("Int").split(&[], &[]).unwrap().parts().is_empty());
+}
+
+#[test]
+fn a_small_request_cannot_become_a_huge_one() {
+    let request = text("BatchTextQ", &format!("view: \"{}\" {}", "x".repeat(1 << 18), "ids: \"a\" ".repeat(100)));
+    let groups: Vec<usize> = (0..100).collect();
+    let error = batch("Text").split(&request, &groups).unwrap_err();
+    assert_eq!(error, BatchError::TooLarge { parts: 100, others: (1 << 18) + 4 });
+    assert_eq!(batch("Text").split(&request, &[7; 100]).unwrap().parts().len(), 1);
 }
 
 #[test]
