@@ -5,7 +5,7 @@ mod path;
 use crate::{CanonicalKey, WireError};
 use cell_map::KeyError;
 use path::Value;
-pub(crate) use path::{FieldPath, Kind};
+pub(crate) use path::{FieldPath, Kind, Step};
 
 /// Most elements of a repeated route key in a method that no batch policy bounds.
 pub const MAX_ELEMENTS: u32 = 1_000;
@@ -19,8 +19,9 @@ pub enum ExtractError {
     /// The bytes are no protobuf message.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// A field on the path is encoded as another type than declared. Some protobuf libraries take such a field as
-    /// unknown; prost refuses it, and so do we: two readers must not see two keys.
+    /// A field on the path, or a map beside it, is encoded as another type than declared. Protobuf libraries differ in
+    /// what they make of that (most take the field as unknown, prost refuses it unless it is a map), and two readers
+    /// must not see two keys.
     #[error("field {field} is not encoded as its declared type")]
     WireType {
         /// Its number.

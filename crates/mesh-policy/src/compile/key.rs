@@ -1,7 +1,7 @@
 //! Following `route_key` marks from a request to the field that holds the user key.
 
 use super::Sink;
-use super::place::{MAX_PATH, key_kind, readable, wrong};
+use super::place::{MAX_PATH, key_kind, readable, step, wrong};
 use crate::extract::FieldPath;
 use crate::options::is_route_key;
 use crate::sets::Set;
@@ -30,13 +30,13 @@ pub(super) fn route_key(
 fn find(set: &Set<'_>, request: &MessageDescriptor, wanted: bool) -> Result<Option<RouteKey>, Fault> {
     let mut message = request.clone();
     let mut name = String::new();
-    let mut messages = Vec::new();
+    let mut steps = Vec::new();
     let mut repeated = false;
     loop {
         let marked = marked(set, &message)?;
         let field = match &*marked {
             [field] => field,
-            [] if messages.is_empty() => {
+            [] if steps.is_empty() => {
                 if wanted {
                     unreachable_mark(set, request)?;
                 }
@@ -52,20 +52,20 @@ fn find(set: &Set<'_>, request: &MessageDescriptor, wanted: bool) -> Result<Opti
         name = if name.is_empty() { field.name().to_owned() } else { format!("{name}.{}", field.name()) };
         readable(field, &name)?;
         if field.is_list() {
-            if !messages.is_empty() {
+            if !steps.is_empty() {
                 return Err(Fault::NestedRepeated { path: name });
             }
             repeated = true;
         }
+        steps.push(step(field));
         if let Some(kind) = key_kind(field) {
-            let path = FieldPath { name: name.into(), messages: messages.into(), field: field.number(), kind };
+            let path = FieldPath { name: name.into(), steps: steps.into(), kind };
             return Ok(Some(RouteKey::new(path, repeated)));
         }
         let Kind::Message(inner) = field.kind() else {
             return Err(wrong(&name, field, "a string, bytes or an integer"));
         };
-        messages.push(field.number());
-        if messages.len() >= MAX_PATH {
+        if steps.len() >= MAX_PATH {
             return Err(Fault::Place { path: name, found: "a message that contains itself" });
         }
         message = inner;

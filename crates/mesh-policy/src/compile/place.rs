@@ -1,7 +1,7 @@
 //! Fields named by a dotted path, and places where a value cannot be read from wire bytes alone.
 
 use crate::Fault;
-use crate::extract::{FieldPath, Kind};
+use crate::extract::{FieldPath, Kind, Step};
 use prost_reflect::{Cardinality, FieldDescriptor, Kind as FieldKind, MessageDescriptor};
 
 /// Longest path.
@@ -32,16 +32,19 @@ pub(super) fn text(request: &MessageDescriptor, path: &str) -> Result<FieldPath,
     for field in &fields {
         readable(field, path)?;
     }
-    let numbers: Vec<u32> = fields.iter().map(FieldDescriptor::number).collect();
-    match (fields.last(), numbers.split_last()) {
-        (Some(field), Some((number, messages)))
-            if field.kind() == FieldKind::String && field.cardinality() != Cardinality::Repeated =>
-        {
-            Ok(FieldPath { name: path.into(), messages: messages.into(), field: *number, kind: Kind::String })
+    match fields.last() {
+        Some(field) if field.kind() == FieldKind::String && field.cardinality() != Cardinality::Repeated => {
+            Ok(FieldPath { name: path.into(), steps: fields.iter().map(step).collect(), kind: Kind::String })
         }
-        (Some(field), _) => Err(wrong(path, field, "a string that is not repeated")),
-        (None, _) => Err(Fault::NoField { path: path.to_owned(), message: request.full_name().to_owned() }),
+        Some(field) => Err(wrong(path, field, "a string that is not repeated")),
+        None => Err(Fault::NoField { path: path.to_owned(), message: request.full_name().to_owned() }),
     }
+}
+
+/// A field as a step of a path.
+pub(super) fn step(field: &FieldDescriptor) -> Step {
+    let maps = field.parent_message().fields().filter(FieldDescriptor::is_map).map(|map| map.number());
+    Step { field: field.number(), maps: maps.collect() }
 }
 
 /// Whether the last occurrence on the wire is the field's value, whatever else the message holds.

@@ -29,27 +29,38 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// A path: numbers of message fields, then a scalar field's.
+/// A path through messages to a scalar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldPath {
     /// By names, dotted.
     pub(crate) name: Box<str>,
-    pub(crate) messages: Box<[u32]>,
-    pub(crate) field: u32,
+    /// At least one; all but the last are message fields.
+    pub(crate) steps: Box<[Step]>,
+    /// Type of the last.
     pub(crate) kind: Kind,
+}
+
+/// One field on a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Its number.
+    pub(crate) field: u32,
+    /// Numbers of the map fields of its message. prost takes them for length-delimited whatever their tag says, so a tag
+    /// that lies would make prost see other fields after it than we do: it is refused.
+    pub(crate) maps: Box<[u32]>,
 }
 
 impl FieldPath {
     /// Number of the first field.
     pub(crate) fn first(&self) -> u32 {
-        self.messages.first().copied().unwrap_or(self.field)
+        self.steps[0].field
     }
 
     /// The last value at the path's end, over all occurrences of every field on it; reads the message to its end.
     #[inline]
     pub(crate) fn last<'a>(&self, message: &'a [u8]) -> Result<Option<Value<'a>>, ExtractError> {
         let mut last = None;
-        self.scan(&self.messages, message, &mut last)?;
+        self.scan(&self.steps, message, &mut last)?;
         Ok(last)
     }
 
@@ -59,35 +70,37 @@ impl FieldPath {
         message: &'a [u8],
         mut visit: impl FnMut(Option<Value<'a>>) -> Result<(), ExtractError>,
     ) -> Result<(), ExtractError> {
+        let (step, inner) = (&self.steps[0], &self.steps[1..]);
         let mut reader = Reader::new(message);
         while let Some(tag) = reader.tag()? {
-            match &*self.messages {
-                _ if tag.number != self.first() => reader.skip(tag)?,
-                [_, inner @ ..] => {
-                    let mut last = None;
-                    self.scan(inner, sub_message(&mut reader, tag)?, &mut last)?;
-                    visit(last)?;
+            if tag.number != step.field {
+                step.pass_over(&mut reader, tag)?;
+            } else if !inner.is_empty() {
+                let mut last = None;
+                self.scan(inner, sub_message(&mut reader, tag)?, &mut last)?;
+                visit(last)?;
+            } else if tag.wire == WireType::Len && self.kind.is_packable() {
+                let mut packed = Reader::new(reader.bytes()?);
+                while !packed.rest().is_empty() {
+                    visit(Some(self.kind.read(&mut packed, tag.number)?))?;
                 }
-                [] if tag.wire == WireType::Len && self.kind.is_packable() => {
-                    let mut packed = Reader::new(reader.bytes()?);
-                    while !packed.rest().is_empty() {
-                        visit(Some(self.kind.read(&mut packed, self.field)?))?;
-                    }
-                }
-                [] => visit(Some(self.value(&mut reader, tag)?))?,
+            } else {
+                visit(Some(self.value(&mut reader, tag)?))?;
             }
         }
         Ok(())
     }
 
-    fn scan<'a>(&self, messages: &[u32], message: &'a [u8], last: &mut Option<Value<'a>>) -> Result<(), ExtractError> {
+    fn scan<'a>(&self, steps: &[Step], message: &'a [u8], last: &mut Option<Value<'a>>) -> Result<(), ExtractError> {
+        let (step, inner) = (&steps[0], &steps[1..]);
         let mut reader = Reader::new(message);
-        let wanted = messages.first().copied().unwrap_or(self.field);
         while let Some(tag) = reader.tag()? {
-            match messages {
-                _ if tag.number != wanted => reader.skip(tag)?,
-                [_, inner @ ..] => self.scan(inner, sub_message(&mut reader, tag)?, last)?,
-                [] => *last = Some(self.value(&mut reader, tag)?),
+            if tag.number != step.field {
+                step.pass_over(&mut reader, tag)?;
+            } else if inner.is_empty() {
+                *last = Some(self.value(&mut reader, tag)?);
+            } else {
+                self.scan(inner, sub_message(&mut reader, tag)?, last)?;
             }
         }
         Ok(())
@@ -99,6 +112,17 @@ impl FieldPath {
             return Err(ExtractError::WireType { field: tag.number });
         }
         self.kind.read(reader, tag.number)
+    }
+}
+
+impl Step {
+    /// Passes over a field beside this one.
+    #[inline]
+    fn pass_over(&self, reader: &mut Reader<'_>, tag: Tag) -> Result<(), ExtractError> {
+        if tag.wire != WireType::Len && self.maps.contains(&tag.number) {
+            return Err(ExtractError::WireType { field: tag.number });
+        }
+        Ok(reader.skip(tag)?)
     }
 }
 

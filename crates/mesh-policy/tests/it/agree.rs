@@ -3,7 +3,7 @@
 //! Messages are made from raw entropy, so that proptest can shrink them and a fuzzer can drive [`agree`] directly.
 
 use crate::sources::set;
-use mesh_policy::{ExtractError, MAX_ELEMENTS, PolicyTable, RouteKey};
+use mesh_policy::{CanonicalKey, ExtractError, MAX_ELEMENTS, PolicyTable, RouteKey};
 use proptest::prelude::*;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
 use std::sync::OnceLock;
@@ -33,6 +33,9 @@ fn messages(kind: &str) -> String {
     )
 }
 
+/// The one thing that is refused though prost decodes it: a map (`Nested.table`) whose tag says something else.
+const FALSE_MAP: Result<Option<CanonicalKey<'static>>, ExtractError> = Err(ExtractError::WireType { field: 5 });
+
 struct Schema {
     table: PolicyTable,
     pool: DescriptorPool,
@@ -59,6 +62,7 @@ fn schema() -> &'static Schema {
 #[derive(Debug, PartialEq, Eq)]
 enum Sort {
     Undecodable,
+    FalseMap,
     WithoutKey,
     WithKey,
 }
@@ -74,6 +78,9 @@ fn agree(entropy: &[u8]) -> Sort {
 
     let (one, all) = (key.extract(&message), key.extract_all(&message));
     let Ok(decoded) = DynamicMessage::decode(descriptor, &*message) else { return Sort::Undecodable };
+    if shape == "Nested" && one == FALSE_MAP {
+        return Sort::FalseMap;
+    }
     let want = decoded_keys(&decoded, key);
     let found = all.map(|keys| keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>());
     assert_eq!(found, want.clone().and_then(bounded), "all keys of {name} {message:02x?}");
@@ -350,6 +357,7 @@ proptest! {
         let extracted = key.extract_all(&bytes);
         let descriptor = schema().pool.get_message_by_name(&format!("t.{name}")).unwrap();
         if let Ok(decoded) = DynamicMessage::decode(descriptor, &*bytes) {
+            prop_assume!(shape != 2 || key.extract(&bytes) != FALSE_MAP);
             let found = extracted.map(|keys| keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>());
             prop_assert_eq!(found, decoded_keys(&decoded, key));
         }

@@ -14,12 +14,14 @@ fn policies() -> &'static PolicyTable {
                }
                rpc Deep(Deep) returns (Deep) { option (cellmesh.policy.v1.policy) = {scope: SCOPE_USER}; }
                rpc Many(Many) returns (Many) { option (cellmesh.policy.v1.policy) = {scope: SCOPE_USER}; }
+               rpc Maps(Maps) returns (Maps) { option (cellmesh.policy.v1.policy) = {scope: SCOPE_USER}; }
                rpc Items(Items) returns (Items) { option (cellmesh.policy.v1.policy) = {scope: SCOPE_USER}; }
              }
              message Text { string key = 1 [(cellmesh.policy.v1.route_key) = true]; Meta meta = 2; }
              message Meta { string request_id = 1; }
              message Deep { Text text = 1 [(cellmesh.policy.v1.route_key) = true]; }
              message Many { repeated int64 keys = 1 [(cellmesh.policy.v1.route_key) = true]; }
+             message Maps { map<string, string> map = 2; Many unread = 3; string key = 1 [(cellmesh.policy.v1.route_key) = true]; }
              message Items { repeated Text items = 1 [(cellmesh.policy.v1.route_key) = true]; }",
         )
         .unwrap()
@@ -95,6 +97,14 @@ fn fields_on_the_path_have_their_declared_type() {
     refused("Deep", &[0x08, 7], ExtractError::WireType { field: 1 });
     refused("Many", &[0x0d, 7, 0, 0, 0], ExtractError::WireType { field: 1 });
     refused("Items", &[0x08, 7], ExtractError::WireType { field: 1 });
+}
+
+/// prost reads a map as length-delimited whatever its tag says: it would see `b` here, and we `a`.
+#[test]
+fn a_map_with_a_false_tag_cannot_hide_another_key() {
+    refused("Maps", &[0x10, 3, 0x0a, 1, b'a', 0x0a, 1, b'b'], ExtractError::WireType { field: 2 });
+    refused("Maps", &[0x13, 0x0a, 1, b'a', 0x14], ExtractError::WireType { field: 2 });
+    assert_eq!(&*key("Maps").extract(&[0x12, 0, 0x18, 3, 0x0a, 1, b'a']).unwrap().unwrap(), b"a");
 }
 
 #[test]
