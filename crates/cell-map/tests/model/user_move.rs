@@ -1,0 +1,393 @@
+//! One user moves to and fro between two cells while clients write, under coordinators that come late (OWN-11, OWN-12).
+
+use super::support::{Db, End, breaks, cell, follow, holds, soak};
+use cell_map::OwnerEpochs;
+use cell_map::ownership::{
+    Committed, KeyRows, MoveId, MoveRefused, Outcome, Progress, Step, UserMove, UserRow, UserState, answer,
+};
+use stateright::{Model, Property};
+
+/// A condition that the model breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// Whoever wants to freezes.
+    FreezeNeedsTheClaim,
+    /// Any attempt commits what another has frozen.
+    CommitNeedsTheAttempt,
+    /// An abort gives the user back at the epoch he had.
+    AbortUsesUpTheEpoch,
+    /// The target is opened without reading the source's row.
+    OpenNeedsTheCommit,
+    /// A new attempt goes to the target without asking the source.
+    TakeoverReadsTheSource,
+    /// Rows are imported for any attempt.
+    ImportNeedsTheAttempt,
+    /// An import of unknown end is left behind, and the attempt goes on.
+    UnknownImportEndsTheAttempt,
+    /// The target is prepared over whatever row it has.
+    PrepareNeedsAnOlderRow,
+    /// After an abort, a target that was not prepared is not told.
+    UnpreparedTargetIsTold,
+    /// A target is told of an abort that was not read at the source.
+    EndNeedsTheAbort,
+    /// What is left behind is purged without looking.
+    PurgeChecksTheRow,
+    /// A cell does not care what the request knows (OWN-8).
+    AnswersHeedTheRequest,
+}
+
+struct Moving {
+    broken: Option<Broken>,
+    moves: usize,
+    attempts: usize,
+    writes: u8,
+}
+
+impl Moving {
+    fn small(broken: Option<Broken>) -> Self {
+        Self { broken, moves: 1, attempts: 2, writes: 2 }
+    }
+
+    fn breaks(&self, rule: Broken) -> bool {
+        self.broken == Some(rule)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    dbs: [Db; 2],
+    /// Writes that clients were told are stored.
+    acked: u8,
+    written: u8,
+    plans: Vec<UserMove>,
+    attempts: Vec<Attempt>,
+    /// Moves whose target was told of the abort.
+    ended: u8,
+}
+
+/// One attempt of a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Attempt {
+    plan: usize,
+    number: u32,
+    next: Do,
+    /// What it read last at the source.
+    copy: u8,
+    /// Requests it has sent so far, a bit each.
+    sent: u16,
+}
+
+/// A coordinator's steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Do {
+    Claim,
+    Prepare,
+    Read,
+    Import,
+    Freeze,
+    ReadLast,
+    ImportLast,
+    Compare,
+    Commit,
+    Open,
+    PurgeSource,
+    Abort,
+    EndImport,
+    PurgeTarget,
+    Stop,
+}
+
+const REPEATABLE: [Do; 8] =
+    [Do::Claim, Do::Prepare, Do::Freeze, Do::Commit, Do::PurgeSource, Do::Abort, Do::EndImport, Do::PurgeTarget];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Write(usize),
+    Plan,
+    Attempt(usize),
+    Step(usize),
+    GiveUp(usize),
+    /// A request sent before is carried out once more; its sender does not hear of it.
+    Repeat(usize, Do),
+}
+
+impl Moving {
+    /// Carries out one step of an attempt; what comes next, or `None` if it is refused.
+    fn step(&self, state: &mut State, who: usize, what: Do) -> Option<Do> {
+        let Attempt { plan, number, copy, .. } = state.attempts[who].clone();
+        let index = plan;
+        let plan = state.plans[index].clone();
+        let (s, t) = (super::support::number(plan.source()), super::support::number(plan.target()));
+        let (source, target) = (plan.source(), plan.target());
+        let rows = state.dbs.clone().map(|db| db.rows);
+        match what {
+            Do::Claim if number == 1 => {
+                state.dbs[s].put(plan.claim(source, &rows[s], number).ok()?.written());
+                Some(Do::Prepare)
+            }
+            Do::Claim if self.breaks(Broken::TakeoverReadsTheSource) => Some(Do::Prepare),
+            Do::Claim => {
+                let (step, progress) = plan.takeover(source, &rows[s], number).ok()?;
+                state.dbs[s].put(step.written());
+                Some(match progress {
+                    Progress::Claimed | Progress::Frozen => Do::Prepare,
+                    Progress::Committed(_) => Do::Open,
+                    Progress::Aborted(_) => Do::EndImport,
+                })
+            }
+            Do::Prepare => {
+                if let Step::Write(row) = self.prepare(&plan, &rows[t], number).ok()? {
+                    state.dbs[t].put(Some(row));
+                    state.dbs[t].data = 0;
+                }
+                Some(Do::Read)
+            }
+            Do::Read | Do::ReadLast => {
+                state.attempts[who].copy = state.dbs[s].data;
+                Some(if what == Do::Read { Do::Import } else { Do::ImportLast })
+            }
+            Do::Import | Do::ImportLast => {
+                let allowed = plan.check_import(target, &rows[t], number);
+                let importing = rows[t].user.as_ref().is_some_and(is_importing);
+                if allowed.is_err() && !(self.breaks(Broken::ImportNeedsTheAttempt) && importing) {
+                    return None;
+                }
+                state.dbs[t].data = copy;
+                Some(if what == Do::Import { Do::Freeze } else { Do::Compare })
+            }
+            Do::Freeze => {
+                state.dbs[s].put(self.freeze(&plan, &rows[s], number).ok()?.written());
+                Some(Do::ReadLast)
+            }
+            Do::Compare => (state.dbs[s].data == state.dbs[t].data).then_some(Do::Commit),
+            Do::Commit => {
+                let held = rows[s].user.as_ref().and_then(|user| user.claim).map(|claim| claim.attempt);
+                let loose = self.breaks(Broken::CommitNeedsTheAttempt);
+                let attempt = held.filter(|_| loose).unwrap_or(number);
+                match plan.commit(source, &rows[s], attempt) {
+                    Ok(Step::Write(commit)) => {
+                        state.dbs[s].put(Some(commit.user));
+                        state.dbs[s].put_away(commit.away);
+                        Some(Do::Open)
+                    }
+                    Ok(Step::Unchanged) => Some(Do::Open),
+                    Err(_) => self.breaks(Broken::OpenNeedsTheCommit).then_some(Do::Open),
+                }
+            }
+            Do::Open => {
+                let proof = match plan.outcome(source, &rows[s]).ok()? {
+                    Outcome::Committed(proof) => proof,
+                    _ if self.breaks(Broken::OpenNeedsTheCommit) => Committed::from_journal(plan),
+                    _ => return None,
+                };
+                if let Step::Write(open) = proof.open(&cell(t), &rows[t]).ok()? {
+                    state.dbs[t].put(Some(open.user));
+                    state.dbs[t].rows.away = None;
+                }
+                Some(Do::PurgeSource)
+            }
+            Do::Abort => {
+                state.dbs[s].put(self.abort(&plan, &rows[s], number).ok()?.written());
+                Some(Do::EndImport)
+            }
+            Do::EndImport => {
+                if self.breaks(Broken::EndNeedsTheAbort) && rows[t].user.as_ref().is_some_and(is_importing) {
+                    let moved = UserState::MovedTo { cell: source.clone() };
+                    state.dbs[t].put(Some(UserRow { state: moved, epoch: plan.next(), claim: None }));
+                    return Some(Do::PurgeTarget);
+                }
+                let Outcome::Aborted(proof) = plan.outcome(source, &rows[s]).ok()? else { return None };
+                let told = proof.end_import(target, &rows[t]).ok()?.written();
+                let unprepared = !rows[t].user.as_ref().is_some_and(is_importing);
+                if !(unprepared && self.breaks(Broken::UnpreparedTargetIsTold)) {
+                    state.dbs[t].put(told);
+                }
+                state.ended |= 1 << index;
+                Some(Do::PurgeTarget)
+            }
+            Do::PurgeSource | Do::PurgeTarget => {
+                let at = if what == Do::PurgeSource { s } else { t };
+                if rows[at].check_purge(plan.next()).is_ok() || self.breaks(Broken::PurgeChecksTheRow) {
+                    state.dbs[at].data = 0;
+                }
+                Some(Do::Stop)
+            }
+            Do::Stop => None,
+        }
+    }
+
+    fn prepare(&self, plan: &UserMove, rows: &KeyRows, attempt: u32) -> Result<Step<UserRow>, MoveRefused> {
+        if self.breaks(Broken::PrepareNeedsAnOlderRow) {
+            let empty = KeyRows { user: None, away: None, ..rows.clone() };
+            let row = plan.prepare(plan.target(), &empty, attempt)?.written();
+            return Ok(row.map_or(Step::Unchanged, |prepare| Step::Write(prepare.user)));
+        }
+        Ok(match plan.prepare(plan.target(), rows, attempt)? {
+            Step::Write(prepare) => Step::Write(prepare.user),
+            Step::Unchanged => Step::Unchanged,
+        })
+    }
+
+    fn freeze(&self, plan: &UserMove, rows: &KeyRows, attempt: u32) -> Result<Step<UserRow>, MoveRefused> {
+        match &rows.user {
+            Some(user) if self.breaks(Broken::FreezeNeedsTheClaim) && user.state == UserState::Home => {
+                let claimed = KeyRows { user: Some(UserRow { claim: None, ..user.clone() }), ..rows.clone() };
+                let frozen = plan.claim(plan.source(), &claimed, attempt)?.written();
+                Ok(frozen.map_or(Step::Unchanged, |row| Step::Write(UserRow { state: UserState::Frozen, ..row })))
+            }
+            _ => plan.freeze(plan.source(), rows, attempt),
+        }
+    }
+
+    fn abort(&self, plan: &UserMove, rows: &KeyRows, attempt: u32) -> Result<Step<UserRow>, MoveRefused> {
+        let step = plan.abort(plan.source(), rows, attempt)?;
+        Ok(match step {
+            Step::Write(row) if self.breaks(Broken::AbortUsesUpTheEpoch) => {
+                Step::Write(UserRow { epoch: plan.base(), ..row })
+            }
+            step => step,
+        })
+    }
+}
+
+fn is_importing(user: &UserRow) -> bool {
+    matches!(user.state, UserState::Importing { .. })
+}
+
+impl Model for Moving {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let dbs = [Db::first(0, 0), Db::first(1, 0)];
+        vec![State { dbs, acked: 0, written: 0, plans: Vec::new(), attempts: Vec::new(), ended: 0 }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.written < self.writes {
+            let serving = (0..2).filter(|at| state.dbs[*at].serves(*at, OwnerEpochs::ZERO));
+            actions.extend(serving.map(Action::Write));
+        }
+        if state.plans.len() < self.moves {
+            actions.push(Action::Plan);
+        }
+        if state.attempts.len() < self.attempts {
+            actions.extend((0..state.plans.len()).map(Action::Attempt));
+        }
+        for (who, attempt) in state.attempts.iter().enumerate() {
+            if attempt.next != Do::Stop {
+                actions.push(Action::Step(who));
+            }
+            if attempt.next > Do::Claim && attempt.next <= Do::Commit {
+                actions.push(Action::GiveUp(who));
+            }
+            let imports = [Do::Import].into_iter().filter(|_| self.breaks(Broken::UnknownImportEndsTheAttempt));
+            let sent = REPEATABLE.into_iter().chain(imports).filter(|what| attempt.sent & 1 << *what as u16 != 0);
+            actions.extend(sent.map(|what| Action::Repeat(who, what)));
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Write(at) => {
+                state.dbs[at].data |= 1 << state.written;
+                state.acked |= 1 << state.written;
+                state.written += 1;
+            }
+            Action::Plan => {
+                let home = |at: &usize| state.dbs[*at].rows.home_epoch().map(|base| (*at, base));
+                let (source, base) = (0..2).find_map(|at| home(&at))?;
+                let id = MoveId(state.plans.len() as u128);
+                state.plans.push(UserMove::new(id, cell(source), cell(1 - source), base).ok()?);
+            }
+            Action::Attempt(plan) => {
+                let before = state.attempts.iter().filter(|attempt| attempt.plan == plan).count();
+                let number = before as u32 + 1;
+                state.attempts.push(Attempt { plan, number, next: Do::Claim, copy: 0, sent: 0 });
+            }
+            Action::Step(who) => {
+                let what = state.attempts[who].next;
+                let next = self.step(&mut state, who, what).unwrap_or(Do::Stop);
+                let attempt = &mut state.attempts[who];
+                attempt.sent |= 1 << what as u16;
+                attempt.next = next;
+            }
+            Action::GiveUp(who) => state.attempts[who].next = Do::Abort,
+            Action::Repeat(who, what) => {
+                self.step(&mut state, who, what)?;
+            }
+        }
+        (state != *last).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("at most one home", |_, state: &State| {
+                state.dbs.iter().filter(|db| db.rows.home_epoch().is_some()).count() <= 1
+            }),
+            Property::always("no acknowledged write is lost", |_, state: &State| {
+                let serving = |(at, db): &(usize, &Db)| db.serves(*at, OwnerEpochs::ZERO);
+                state.dbs.iter().enumerate().filter(serving).all(|(_, db)| db.data == state.acked)
+            }),
+            Property::always("an ended move changes nothing", |_, state: &State| {
+                let claims = |move_id| {
+                    let held = |db: &Db| db.rows.user.as_ref().and_then(|user| user.claim);
+                    state.dbs.iter().any(|db| held(db).is_some_and(|claim| claim.move_id == move_id))
+                };
+                (0..state.plans.len()).all(|plan| state.ended & 1 << plan == 0 || !claims(MoveId(plan as u128)))
+            }),
+            Property::always("redirects rise and end", |model, state: &State| {
+                let blind = model.breaks(Broken::AnswersHeedTheRequest);
+                (0..2).all(|from| {
+                    let end = follow(&state.dbs, from, OwnerEpochs::ZERO, |me, rows, asked| {
+                        answer(me, rows, if blind { OwnerEpochs::ZERO } else { asked })
+                    });
+                    matches!(end, End::Served(_) | End::Moving)
+                })
+            }),
+            Property::always("a new attempt finishes every move", |_, state: &State| finish(state.clone())),
+        ]
+    }
+}
+
+/// Lets a new attempt finish each move, and tells whether one home with all that was acknowledged remains.
+fn finish(mut state: State) -> bool {
+    // In a broken world there may be a move that has to end before another can.
+    for _ in 0..state.plans.len() {
+        for plan in state.plans.clone() {
+            let _refused = finish_one(&mut state, &plan);
+        }
+    }
+    let homes: Vec<&Db> = state.dbs.iter().filter(|db| db.rows.home_epoch().is_some()).collect();
+    let all_reach_it = (0..2).all(|from| matches!(follow(&state.dbs, from, OwnerEpochs::ZERO, answer), End::Served(_)));
+    matches!(homes[..], [home] if home.data == state.acked) && all_reach_it
+}
+
+fn finish_one(state: &mut State, plan: &UserMove) -> Result<(), MoveRefused> {
+    const LATEST: u32 = 100;
+    let (s, t) = (super::support::number(plan.source()), super::support::number(plan.target()));
+    let (step, progress) = plan.takeover(plan.source(), &state.dbs[s].rows, LATEST)?;
+    state.dbs[s].put(step.written());
+    if matches!(progress, Progress::Claimed | Progress::Frozen) {
+        let given_back = plan.abort(plan.source(), &state.dbs[s].rows, LATEST)?;
+        state.dbs[s].put(given_back.written());
+    }
+    match plan.outcome(plan.source(), &state.dbs[s].rows)? {
+        Outcome::Committed(proof) => {
+            if let Step::Write(open) = proof.open(plan.target(), &state.dbs[t].rows)? {
+                state.dbs[t].put(Some(open.user));
+                state.dbs[t].rows.away = None;
+            }
+        }
+        Outcome::Aborted(proof) => state.dbs[t].put(proof.end_import(plan.target(), &state.dbs[t].rows)?.written()),
+        Outcome::Undecided => {}
+    }
+    Ok(())
+}
+
+#[test]
+fn own_11_and_own_12_hold_for_a_user_who_moves_to_and_fro() {
+    let size = if soak() { Moving { broken: None, moves: 3, attempts: 4, writes: 3 } } else { Moving::small(None) };
+    holds("user_move", size);
+}
