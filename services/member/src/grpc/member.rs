@@ -52,7 +52,7 @@ impl MemberService for Members {
         // Without an id of the caller's, no other call repeats this one.
         let request_id = request_id.map_or_else(|| format!("{:032x}", rand::random::<u128>()), |id| id.to_string());
         let key = IdempotencyKey::of(REGISTER, &request_id, &request).map_err(parse::request_id_error)?;
-        let (map, cell, create_time_ms) = (self.context.map.load(), self.context.cell.clone(), self.context.now_ms());
+        let (map, cell, create_time_ms) = (self.context.map.current(), self.context.cell.clone(), self.context.now_ms());
         let draw = move || mint(&map, &cell, rand::random).map(|minted| minted.key);
         let mut first = Some(draw().map_err(Error::from)?);
         let name = display_name.clone();
