@@ -17,7 +17,7 @@ impl ContentHash {
 
     /// Of a map whose `hash` is not set yet.
     pub(crate) fn of(map: &CellMap) -> Self {
-        let mut hash = Fields(blake3::Hasher::new_derive_key("cellmesh 2026 cell map content v1"));
+        let mut hash = Fields::new();
         hash.number(map.incarnation.get());
         hash.number(map.epoch.get());
         hash.number(map.cells.len() as u64);
@@ -48,7 +48,7 @@ impl ContentHash {
         }
         hash.number(map.global.get().into());
         hash.text(map.forced_reason().unwrap_or_default());
-        Self(*hash.0.finalize().as_bytes())
+        Self(hash.finish())
     }
 
     pub(crate) const UNSET: Self = Self([0; 32]);
@@ -67,20 +67,48 @@ impl fmt::Debug for ContentHash {
     }
 }
 
+/// Bytes gathered before they are hashed: BLAKE3 is at its best with long inputs.
+const GATHER: usize = 64 << 10;
+
 /// Every field has a fixed length or says its length first, so no two contents give the same bytes.
-struct Fields(blake3::Hasher);
+struct Fields {
+    hasher: blake3::Hasher,
+    gathered: Vec<u8>,
+}
 
 impl Fields {
+    fn new() -> Self {
+        let hasher = blake3::Hasher::new_derive_key("cellmesh 2026 cell map content v1");
+        Self { hasher, gathered: Vec::with_capacity(GATHER) }
+    }
+
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.put(&number.to_le_bytes());
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.put(bytes);
     }
 
     fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.gathered.len() + bytes.len() > GATHER {
+            self.hasher.update(&self.gathered);
+            self.gathered.clear();
+        }
+        if bytes.len() > GATHER {
+            self.hasher.update(bytes);
+        } else {
+            self.gathered.extend_from_slice(bytes);
+        }
+    }
+
+    fn finish(mut self) -> [u8; 32] {
+        self.hasher.update(&self.gathered);
+        *self.hasher.finalize().as_bytes()
     }
 }

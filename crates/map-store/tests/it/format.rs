@@ -71,6 +71,20 @@ fn sealed_garbage_is_refused() {
 }
 
 #[test]
+fn resealed_damage_is_an_error_or_another_right_map() {
+    let body = &stored()[HEADER..];
+    let places: Vec<_> = (0..120).step_by(3).chain((120..body.len()).step_by(4999)).collect();
+    for place in &places {
+        let mut damaged = body.to_vec();
+        damaged[*place] ^= 0x41;
+        if let Ok(map) = decode(&sealed(&damaged)) {
+            assert_eq!(decode(&encode(&map).unwrap()).unwrap(), map, "byte {place}");
+        }
+    }
+    println!("figure: resealed damages N={}", places.len());
+}
+
+#[test]
 fn oversize_is_refused_before_it_is_parsed() {
     let bytes = vec![0; usize::try_from(MAX_BYTES).unwrap() + 1];
     assert!(matches!(decode(&bytes), Err(FormatError::TooLarge { .. })));
