@@ -1,1 +1,24 @@
-//! cell-router
+#![doc = include_str!("../README.md")]
+
+pub mod balance;
+pub mod brain;
+pub mod config;
+pub mod control;
+pub mod decide;
+pub mod head;
+pub mod keys;
+pub mod learn;
+pub mod method;
+mod metrics;
+pub mod pass;
+pub mod process;
+pub mod relay;
+pub mod retry;
+mod run;
+pub mod trace;
+pub mod upstream;
+pub mod worker;
+pub mod world;
+
+pub use config::Config;
+pub use run::{Addresses, Parts, Router, StartError};

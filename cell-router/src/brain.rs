@@ -1,0 +1,118 @@
+//! What the router knows and decides by, shared by all workers.
+
+use crate::{
+    decide::{Claim, claim},
+    learn::{Learnt, Redirect},
+    method::Methods,
+    world::{World, Worlds},
+};
+use cell_map::CellMap;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
+
+/// Redirects remembered at most.
+const REDIRECTS: usize = 65_536;
+
+/// Events that have no method, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// Second hops refused.
+    pub hops_refused: AtomicU64,
+    /// Redirects learnt.
+    pub redirects_learnt: AtomicU64,
+    /// Calls that waited for a move.
+    pub parked: AtomicU64,
+    /// Calls refused before any work.
+    pub rejected: AtomicU64,
+    /// Calls shed for load.
+    pub shed: AtomicU64,
+    /// Connections cut off for abuse.
+    pub cut_off: AtomicU64,
+    /// Connections refused for their number.
+    pub connections_refused: AtomicU64,
+    /// Connections open.
+    pub connections: AtomicUsize,
+    /// Calls of health, reflection and the control API.
+    pub own_calls: AtomicU64,
+}
+
+/// What the router knows and decides by.
+#[derive(Debug)]
+pub struct Brain {
+    /// The methods that are routed.
+    pub methods: Methods,
+    /// The map and the ways to its cells.
+    pub worlds: Worlds,
+    /// Counters.
+    pub events: Events,
+    /// Calls in flight.
+    pub in_flight: AtomicUsize,
+    /// Bytes of calls that wait for a move.
+    pub parked_bytes: AtomicUsize,
+    learnt: Mutex<Learnt>,
+    /// Size of `learnt`, so that the usual call takes no lock.
+    learnt_len: AtomicUsize,
+}
+
+impl Brain {
+    /// Knows the methods, and no map yet.
+    #[must_use]
+    pub fn new(methods: Methods, worlds: Worlds) -> Self {
+        Self {
+            methods,
+            worlds,
+            events: Events::default(),
+            in_flight: AtomicUsize::new(0),
+            parked_bytes: AtomicUsize::new(0),
+            learnt: Mutex::new(Learnt::new(REDIRECTS)),
+            learnt_len: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a map into force and forgets the redirects that it contains.
+    pub fn take_map(&self, map: Arc<CellMap>) {
+        let mut learnt = self.lock();
+        learnt.settle(&map);
+        self.learnt_len.store(learnt.len(), Relaxed);
+        drop(learnt);
+        self.worlds.update(map);
+    }
+
+    /// What was learnt of a key.
+    pub fn redirect(&self, key: &[u8]) -> Option<Redirect> {
+        if self.learnt_len.load(Relaxed) == 0 {
+            return None;
+        }
+        self.lock().get(key).cloned()
+    }
+
+    /// Learns who owns a key.
+    pub fn learn(&self, key: &[u8], redirect: Redirect) {
+        let mut learnt = self.lock();
+        if learnt.learn(key, redirect) {
+            self.events.redirects_learnt.fetch_add(1, Relaxed);
+        }
+        self.learnt_len.store(learnt.len(), Relaxed);
+    }
+
+    /// Redirects remembered.
+    pub fn redirects(&self) -> usize {
+        self.learnt_len.load(Relaxed)
+    }
+
+    /// Who is believed to own a key.
+    pub fn claim(&self, world: &World, key: &[u8]) -> Claim {
+        claim(&world.map, key, self.redirect(key).as_ref())
+    }
+
+    /// Whether calls are served: there is a map, and an instance of this cell is connected.
+    pub fn is_ready(&self) -> bool {
+        self.worlds.load().is_some() && self.worlds.instances().is_live()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,184 @@
+//! What the router answers itself: the control API, health of the whole mesh, reflection.
+
+use crate::{brain::Brain, decide::Source, worker::Common, world::World};
+use cell_map::{CellMap, UserKey};
+use mesh_layers::{MeshError, Reason};
+use mesh_policy::PolicyTable;
+use mesh_proto::control_v1::{
+    Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest, GetMapResponse,
+    WatchMapRequest, WatchMapResponse,
+    control_service_server::{ControlService, ControlServiceServer},
+};
+use std::{pin::Pin, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tonic::{Request, Response, Status, service::Routes};
+use tonic_health::{
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+
+/// Time after which a watcher hears something, a map or a heartbeat.
+const HEARTBEAT: Duration = Duration::from_secs(4);
+
+/// Services that the router answers itself, as paths begin with them.
+pub const SERVICES: [&str; 4] = [
+    "/cellmesh.control.v1.ControlService/",
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+
+/// The control API.
+#[derive(Clone, Debug)]
+pub struct Control {
+    common: Arc<Common>,
+    maps: watch::Receiver<Arc<CellMap>>,
+}
+
+/// All of the router's own services, and the switch of health.
+///
+/// # Errors
+/// If the descriptor sets are not usable for reflection.
+pub fn routes(
+    common: Arc<Common>,
+    maps: watch::Receiver<Arc<CellMap>>,
+    table: &PolicyTable,
+) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+    let health = HealthReporter::new();
+    let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(table.file_descriptor_set_bytes())
+            .register_encoded_file_descriptor_set(mesh_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(service)
+        .add_service(ControlServiceServer::new(Control { common, maps }))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare();
+    Ok((routes, health))
+}
+
+/// Sets the health of every service of the mesh and of the whole.
+pub async fn set_health(health: &HealthReporter, table: &PolicyTable, ready: bool) {
+    let status = match ready {
+        true => tonic_health::ServingStatus::Serving,
+        false => tonic_health::ServingStatus::NotServing,
+    };
+    for service in table.services().chain([""]) {
+        health.set_service_status(service, status).await;
+    }
+}
+
+impl Control {
+    fn brain(&self) -> &Brain {
+        &self.common.brain
+    }
+
+    fn world(&self) -> Result<Arc<World>, Status> {
+        let none = || MeshError::new(Reason::Unavailable, "there is no cell map yet").into();
+        self.brain().worlds.load().ok_or_else(none)
+    }
+}
+
+#[tonic::async_trait]
+impl ControlService for Control {
+    async fn get_map(&self, _: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
+        let world = self.world()?;
+        Ok(Response::new(GetMapResponse { map: Some((&*world.map).into()) }))
+    }
+
+    type WatchMapStream = Pin<Box<dyn Stream<Item = Result<WatchMapResponse, Status>> + Send>>;
+
+    async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Self::WatchMapStream>, Status> {
+        let mut known = request.into_inner().known_epoch;
+        let newer = WatchStream::new(self.maps.clone()).filter_map(move |map| {
+            let epoch = map.epoch().get();
+            let news = epoch > known;
+            known = known.max(epoch);
+            news.then_some(map)
+        });
+        let messages = newer
+            .timeout_repeating(tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT))
+            .map(|map| {
+                // An elapsed timeout is a heartbeat.
+                Ok(WatchMapResponse { map: map.ok().map(|map| (&*map).into()) })
+            });
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn explain_key(&self, request: Request<ExplainKeyRequest>) -> Result<Response<ExplainKeyResponse>, Status> {
+        let text = request.into_inner().key;
+        let key = UserKey::from_text(&text)
+            .map_err(|error| MeshError::bad_request(format!("key: {error}")).violation("key", &error.to_string()))?;
+        let world = self.world()?;
+        let (claim, home) = (self.brain().claim(&world, key.as_bytes()), world.map.home(key.as_bytes()));
+        let decided_by = match claim.source {
+            Source::Map(by) => by.as_str(),
+            Source::Learnt => "learnt",
+        };
+        let learnt = self.brain().redirect(key.as_bytes()).map(|redirect| redirect.cell.to_string());
+        let cell = claim.cell.map(|cell| world.map.cell_at(cell));
+        Ok(Response::new(ExplainKeyResponse {
+            bucket: home.bucket.get().into(),
+            cell: cell.map(|cell| cell.id.to_string()).or(learnt).unwrap_or_default(),
+            region: cell.map(|cell| cell.region.to_string()).unwrap_or_default(),
+            decided_by: decided_by.to_owned(),
+            user_epoch: claim.epochs.user.get(),
+            map_epoch: world.map.epoch().get(),
+            incarnation: world.map.incarnation().get(),
+            reserved: world.map.is_reserved(home.bucket),
+            asked_cell: self.brain().worlds.here().to_string(),
+        }))
+    }
+
+    async fn check_mesh(&self, _: Request<CheckMeshRequest>) -> Result<Response<CheckMeshResponse>, Status> {
+        Ok(Response::new(CheckMeshResponse { checks: checks(self.brain()) }))
+    }
+}
+
+fn checks(brain: &Brain) -> Vec<Check> {
+    let here = brain.worlds.here();
+    let check = |name: String, ok: bool, why: &str, fix: &str| {
+        let text = |text: &str| if ok { String::new() } else { text.to_owned() };
+        Check { name, ok, why: text(why), fix: text(fix) }
+    };
+    let Some(world) = brain.worlds.load() else {
+        let fix = "publish a map, or correct the key map.file of the router's configuration";
+        return vec![check("cell map loaded".into(), false, "no map was ever read", fix)];
+    };
+    let in_map = world.here.is_some();
+    let mut checks = vec![
+        check(format!("cell map loaded, epoch {}", world.map.epoch()), true, "", ""),
+        check(
+            format!("cell {here} in the map"),
+            in_map,
+            "the map does not have this router's cell: no user is at home here",
+            "add the cell to the map, or correct the key cell of the router's configuration",
+        ),
+    ];
+    let instances = &brain.worlds.instances().endpoints;
+    if instances.is_empty() {
+        let fix = "name this cell's services in the key router.instances";
+        checks.push(check(format!("instance of {here}"), false, "none is configured", fix));
+    }
+    for endpoint in instances {
+        checks.push(check(
+            format!("instance {} of {here} connected", endpoint.address),
+            endpoint.is_live(),
+            "no connection stands: calls of this cell's users fail if no other instance is connected",
+            "start cell-services there, and see that its peer listener has this address",
+        ));
+    }
+    for way in world.ways().iter().filter(|way| way.id != *here) {
+        checks.push(check(
+            format!("cell {} reachable", way.id),
+            way.is_live(),
+            "no connection to its routers stands: calls of its users fail through this door",
+            "see that its router runs, that the map has its peer_endpoints, and that the link is up",
+        ));
+    }
+    checks
+}

@@ -1,0 +1,91 @@
+//! The router as a process: its files, its telemetry, its signals.
+
+use crate::{Config, Parts, Router, StartError};
+use map_store::{FileStore, MapWatch, StoreError, WatchOptions};
+use mesh_policy::{PolicyErrors, PolicyTable};
+use service_runtime::{
+    Bound, ConfigError, RuntimeError,
+    host::{self, ProcessArgs},
+    telemetry::{self, TelemetryError},
+};
+use std::{io, path::PathBuf};
+
+/// Why the process ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A descriptor set cannot be read.
+    #[error("key \"router.descriptor_sets\": cannot read \"{}\": {error}", path.display())]
+    DescriptorSet {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The descriptor sets hold policies that contradict themselves.
+    #[error("policies: {0}")]
+    Policy(#[from] PolicyErrors),
+    /// There is no map to start with.
+    #[error("key \"map.file\": {0}")]
+    Map(#[from] StoreError),
+    /// Telemetry cannot start.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The router cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Signals or the ready file.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The runtime cannot start.
+    #[error("cannot start the runtime: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs until a signal, then drains.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn run(config: Config, args: &ProcessArgs) -> Result<(), ProcessError> {
+    let telemetry = telemetry::init(&config.telemetry, "cell-router", config.cell.as_str())?;
+    let result = serve(config, args, &telemetry).await;
+    host::finish(telemetry).await;
+    result
+}
+
+async fn serve(config: Config, args: &ProcessArgs, telemetry: &telemetry::Telemetry) -> Result<(), ProcessError> {
+    let shutdown = host::shutdown(args.exit_with_stdin)?;
+    let table = policies(&config.router.descriptor_sets)?;
+    let maps = maps(&config).await?;
+    let grace = config.drain.grace();
+    let parts = Parts { config, table, maps: maps.subscribe(), log: Some(telemetry.level()) };
+    let router = Router::start(parts).await?;
+    let addresses = router.addresses();
+    tracing::info!(front = %addresses.front, peer = %addresses.peer, admin = %addresses.admin, "router started");
+    let bound = Bound { front: addresses.front, peer: addresses.peer, admin: addresses.admin };
+    host::announce(args.ready_file.as_deref(), bound, router.ready(), &shutdown).await?;
+    shutdown.cancelled().await;
+    tracing::info!("draining");
+    if !router.drain(grace).await {
+        tracing::warn!("calls were cut off at the end of the grace");
+    }
+    Ok(())
+}
+
+fn policies(files: &[PathBuf]) -> Result<PolicyTable, ProcessError> {
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|error| ProcessError::DescriptorSet { path: path.clone(), error });
+    let sets = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(PolicyTable::from_descriptor_sets(sets.iter().map(Vec::as_slice))?)
+}
+
+/// The map's home, watched; without `map.watch` the map of now, for ever.
+async fn maps(config: &Config) -> Result<MapWatch, ProcessError> {
+    let store = FileStore::open(&config.map.file);
+    if config.map.watch {
+        return Ok(map_store::watch(store, WatchOptions::default()).await?);
+    }
+    Ok(MapWatch::fixed(store.load()?))
+}

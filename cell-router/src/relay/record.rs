@@ -1,0 +1,49 @@
+//! What is counted and traced of a pass, however it ends.
+
+use crate::{
+    brain::Brain,
+    method::Stats,
+    trace::{ServerSpan, Tracing},
+};
+use http::HeaderMap;
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
+use tonic::Code;
+
+/// One pass, counted when it is dropped: as CANCELLED if nobody said otherwise.
+pub(super) struct Record<'b> {
+    brain: &'b Brain,
+    stats: &'b Stats,
+    started: Instant,
+    code: Code,
+    /// Its span, if it is traced.
+    pub(super) span: Option<ServerSpan>,
+}
+
+impl<'b> Record<'b> {
+    pub(super) fn begin(
+        brain: &'b Brain,
+        tracing: &Tracing,
+        path: &str,
+        stats: &'b Stats,
+        headers: &HeaderMap,
+        started: Instant,
+    ) -> Self {
+        brain.in_flight.fetch_add(1, Relaxed);
+        Self { brain, stats, started, code: Code::Cancelled, span: tracing.server(path, headers) }
+    }
+
+    /// How the pass ended.
+    pub(super) fn ended(&mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        self.brain.in_flight.fetch_sub(1, Relaxed);
+        self.stats.ended(self.code, self.started.elapsed());
+        if let Some(span) = self.span.take() {
+            span.end(self.code);
+        }
+    }
+}

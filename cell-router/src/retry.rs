@@ -1,0 +1,290 @@
+//! What follows an attempt: relay its answer, send again, wait, or end the call (OWN-8, OWN-9). Pure: time and chance are
+//! arguments.
+
+use cell_map::{CellId, OwnerEpochs};
+use std::time::{Duration, Instant};
+
+/// Largest message that may be sent again, in bytes (OWN-9).
+pub const REPLAY_BYTES: usize = 64 * 1024;
+/// Most redirects followed in one call.
+pub const MAX_REDIRECTS: u8 = 3;
+/// Most times a call that reached nobody is sent again.
+pub const MAX_RESENDS: u8 = 4;
+/// First wait after `MOVING` without RetryInfo; it doubles up to [`LONGEST_WAIT`].
+pub const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// Longest wait between two attempts of a parked call.
+pub const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Wait before a call that reached nobody is sent again; it doubles.
+const RESEND_WAIT: Duration = Duration::from_millis(2);
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was sent: there is no connection. The message is still held, whatever its size.
+    Unsent,
+    /// Sent, but no application saw it: `REFUSED_STREAM`, or a GOAWAY below its stream.
+    Refused,
+    /// The stream or connection broke before an answer: the request may have been processed.
+    Lost,
+    /// An answer that says nothing of ownership.
+    Answer,
+    /// Trailers-only `WRONG_CELL`.
+    WrongCell {
+        /// Whom it names.
+        owner: CellId,
+        /// With which epochs.
+        epochs: OwnerEpochs,
+        /// Whether the runtime vouches that nothing was committed.
+        unprocessed: bool,
+    },
+    /// Trailers-only `MOVING`.
+    Moving {
+        /// RetryInfo's delay.
+        retry_after: Option<Duration>,
+        /// Whether the runtime vouches that nothing was committed.
+        unprocessed: bool,
+    },
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Pass the answer back as it is.
+    Relay,
+    /// Decide again and send again after this wait (which may be zero).
+    Resend(Duration),
+    /// As [`Next::Resend`], but the call waits for a move: it counts against the parking budget.
+    Park(Duration),
+    /// End the call.
+    End(Ending),
+}
+
+/// Why a call ends without the answer of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// UNAVAILABLE, `CELL_UNREACHABLE`: nobody saw the request.
+    Unreachable,
+    /// UNAVAILABLE, `CELL_UNREACHABLE`: somebody may have processed it.
+    Lost,
+    /// ABORTED, `MOVED`: the owner changed after something was committed.
+    Aborted,
+    /// UNAVAILABLE, `MOVED`: the owner changed and the router may not send again.
+    Moved,
+    /// DEADLINE_EXCEEDED.
+    Deadline,
+}
+
+/// The attempts of one call.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    first_router: bool,
+    replayable: bool,
+    repeatable: bool,
+    deadline: Instant,
+    redirects: u8,
+    resends: u8,
+    repeated: bool,
+    parks: u32,
+}
+
+impl Retry {
+    /// A call that arrived with `hops`, whose message has `message_bytes`, that must end by `deadline`; `repeatable` if its
+    /// method has no side effects.
+    #[must_use]
+    pub const fn new(hops: u8, message_bytes: usize, repeatable: bool, deadline: Instant) -> Self {
+        Self {
+            first_router: hops == 0,
+            replayable: message_bytes <= REPLAY_BYTES,
+            repeatable,
+            deadline,
+            redirects: 0,
+            resends: 0,
+            repeated: false,
+            parks: 0,
+        }
+    }
+
+    /// Whether the message must be kept after it was sent.
+    #[must_use]
+    pub const fn replayable(&self) -> bool {
+        self.replayable
+    }
+
+    /// When the call must end.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What to do after an attempt at the cell `at`, which was asked with the epochs `asked`. `chance` is any random number.
+    pub fn next(&mut self, outcome: &Outcome, at: &CellId, asked: OwnerEpochs, now: Instant, chance: u64) -> Next {
+        if now >= self.deadline && *outcome != Outcome::Answer {
+            return Next::End(Ending::Deadline);
+        }
+        match outcome {
+            Outcome::Answer => Next::Relay,
+            Outcome::Unsent => self.unseen(now, chance),
+            Outcome::Refused if self.replayable => self.unseen(now, chance),
+            Outcome::Refused => Next::End(Ending::Unreachable),
+            Outcome::Lost if self.repeatable && self.replayable && !self.repeated => {
+                self.repeated = true;
+                Next::Resend(Duration::ZERO)
+            }
+            Outcome::Lost => Next::End(Ending::Lost),
+            // Only the first router retries; one at hop 1 passes the answer back (OWN-8).
+            Outcome::WrongCell { .. } | Outcome::Moving { .. } if !self.first_router => Next::Relay,
+            Outcome::WrongCell { unprocessed: false, .. } | Outcome::Moving { unprocessed: false, .. } => {
+                Next::End(Ending::Aborted)
+            }
+            _ if !self.replayable => Next::End(Ending::Moved),
+            // A cell names neither itself nor an owner older than the one it was asked about (OWN-8): not believed.
+            Outcome::WrongCell { owner, epochs, .. } if owner == at || *epochs < asked => Next::End(Ending::Moved),
+            Outcome::WrongCell { .. } if self.redirects >= MAX_REDIRECTS => Next::End(Ending::Moved),
+            Outcome::WrongCell { .. } => {
+                self.redirects += 1;
+                Next::Resend(Duration::ZERO)
+            }
+            Outcome::Moving { retry_after, .. } => {
+                let grown = FIRST_WAIT.saturating_mul(1 << self.parks.min(10)).min(LONGEST_WAIT);
+                self.parks += 1;
+                let wait = retry_after.map_or(grown, |told| told.min(LONGEST_WAIT));
+                match self.wait(wait, now, chance) {
+                    Some(wait) => Next::Park(wait),
+                    None => Next::End(Ending::Deadline),
+                }
+            }
+        }
+    }
+
+    fn unseen(&mut self, now: Instant, chance: u64) -> Next {
+        if self.resends >= MAX_RESENDS {
+            return Next::End(Ending::Unreachable);
+        }
+        self.resends += 1;
+        let wait = if self.resends == 1 { Duration::ZERO } else { RESEND_WAIT * (1 << self.resends) };
+        self.wait(wait, now, chance).map_or(Next::End(Ending::Unreachable), Next::Resend)
+    }
+
+    /// The wait, up to a fifth longer so that waiters spread, if it ends before the deadline.
+    fn wait(&self, wait: Duration, now: Instant, chance: u64) -> Option<Duration> {
+        let wait = wait + wait.mul_f64((chance % 1024) as f64 / 5120.0);
+        (now + wait < self.deadline).then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cell_map::{BucketEpoch, UserEpoch};
+
+    fn cell(name: &str) -> CellId {
+        CellId::new(name).expect("a name")
+    }
+
+    fn epochs(user: u64, bucket: u64) -> OwnerEpochs {
+        OwnerEpochs::new(UserEpoch::new(user), BucketEpoch::new(bucket))
+    }
+
+    fn wrong(owner: &str, at: OwnerEpochs, unprocessed: bool) -> Outcome {
+        Outcome::WrongCell { owner: cell(owner), epochs: at, unprocessed }
+    }
+
+    struct Case {
+        retry: Retry,
+        now: Instant,
+    }
+
+    impl Case {
+        fn new(hops: u8, bytes: usize, repeatable: bool) -> Self {
+            let now = Instant::now();
+            Self { retry: Retry::new(hops, bytes, repeatable, now + Duration::from_secs(1)), now }
+        }
+
+        fn next(&mut self, outcome: &Outcome) -> Next {
+            self.retry.next(outcome, &cell("a"), epochs(1, 1), self.now, 0)
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_by_the_first_router_only() {
+        let redirect = wrong("b", epochs(2, 1), true);
+        assert_eq!(Case::new(0, 10, false).next(&redirect), Next::Resend(Duration::ZERO));
+        assert_eq!(Case::new(1, 10, false).next(&redirect), Next::Relay);
+    }
+
+    #[test]
+    fn nothing_is_sent_again_without_the_runtime_vouching() {
+        assert_eq!(Case::new(0, 10, true).next(&wrong("b", epochs(2, 1), false)), Next::End(Ending::Aborted));
+        let moving = Outcome::Moving { retry_after: None, unprocessed: false };
+        assert_eq!(Case::new(0, 10, true).next(&moving), Next::End(Ending::Aborted));
+    }
+
+    #[test]
+    fn a_message_beyond_the_replay_buffer_is_never_sent_again() {
+        let mut case = Case::new(0, REPLAY_BYTES + 1, true);
+        assert_eq!(case.next(&wrong("b", epochs(2, 1), true)), Next::End(Ending::Moved));
+        assert_eq!(case.next(&Outcome::Refused), Next::End(Ending::Unreachable));
+        assert_eq!(case.next(&Outcome::Lost), Next::End(Ending::Lost));
+        assert!(matches!(case.next(&Outcome::Unsent), Next::Resend(_)), "what was never sent is still held");
+        assert!(matches!(Case::new(0, REPLAY_BYTES, true).next(&wrong("b", epochs(2, 1), true)), Next::Resend(_)));
+    }
+
+    #[test]
+    fn older_owners_and_the_cell_itself_are_not_believed() {
+        assert_eq!(Case::new(0, 10, true).next(&wrong("b", epochs(1, 0), true)), Next::End(Ending::Moved));
+        assert_eq!(Case::new(0, 10, true).next(&wrong("a", epochs(9, 9), true)), Next::End(Ending::Moved));
+    }
+
+    #[test]
+    fn redirects_and_resends_are_bounded() {
+        let mut case = Case::new(0, 10, false);
+        for n in 0..MAX_REDIRECTS {
+            assert_eq!(case.next(&wrong("b", epochs(2, 1), true)), Next::Resend(Duration::ZERO), "redirect {n}");
+        }
+        assert_eq!(case.next(&wrong("b", epochs(2, 1), true)), Next::End(Ending::Moved));
+        let mut case = Case::new(1, 10, false);
+        for n in 0..MAX_RESENDS {
+            assert!(matches!(case.next(&Outcome::Unsent), Next::Resend(_)), "resend {n}");
+        }
+        assert_eq!(case.next(&Outcome::Unsent), Next::End(Ending::Unreachable));
+    }
+
+    #[test]
+    fn what_may_have_been_processed_is_repeated_once_and_only_without_side_effects() {
+        let mut read = Case::new(0, 10, true);
+        assert_eq!(read.next(&Outcome::Lost), Next::Resend(Duration::ZERO));
+        assert_eq!(read.next(&Outcome::Lost), Next::End(Ending::Lost));
+        assert_eq!(Case::new(0, 10, false).next(&Outcome::Lost), Next::End(Ending::Lost));
+    }
+
+    #[test]
+    fn moving_parks_until_the_deadline_and_never_past_it() {
+        let moving = Outcome::Moving { retry_after: Some(Duration::from_millis(40)), unprocessed: true };
+        let mut case = Case::new(0, 10, false);
+        let (start, mut parks) = (case.now, 0);
+        let end = loop {
+            match case.next(&moving) {
+                Next::Park(wait) => {
+                    case.now += wait;
+                    parks += 1;
+                    assert!(case.now < case.retry.deadline(), "parked past the deadline");
+                }
+                next => break next,
+            }
+        };
+        assert_eq!(end, Next::End(Ending::Deadline));
+        assert!(parks >= 20, "parked only {parks} times in {:?}", case.now - start);
+        let mut backoff = Case::new(0, 10, false);
+        let silent = Outcome::Moving { retry_after: None, unprocessed: true };
+        assert_eq!(backoff.next(&silent), Next::Park(FIRST_WAIT));
+        assert_eq!(backoff.next(&silent), Next::Park(FIRST_WAIT * 2));
+    }
+
+    #[test]
+    fn an_answer_is_relayed_even_at_the_deadline_and_nothing_else_is() {
+        let mut case = Case::new(0, 10, true);
+        case.now += Duration::from_secs(2);
+        assert_eq!(case.next(&Outcome::Answer), Next::Relay);
+        assert_eq!(case.next(&Outcome::Lost), Next::End(Ending::Deadline));
+    }
+}

@@ -1,0 +1,266 @@
+//! The router as a whole: starting, running and draining.
+
+mod listen;
+mod worker;
+
+use crate::{
+    brain::Brain,
+    config::Config,
+    control,
+    method::{Defaults, Methods},
+    metrics::RouterMetrics,
+    relay::StreamRelay,
+    trace::Tracing,
+    worker::Common,
+    world::Worlds,
+};
+use cell_map::CellMap;
+use mesh_layers::budget::ByteBudget;
+use mesh_policy::{PolicyErrors, PolicyTable};
+use service_runtime::{
+    admin::{self, Admin},
+    metrics::Metrics,
+    readiness::Readiness,
+    telemetry::LogLevel,
+};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
+
+/// How often readiness is looked at.
+const READINESS: Duration = Duration::from_millis(50);
+
+/// Why a router does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key of the configuration is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// A listener cannot be opened.
+    #[error("cannot listen on {address} (key \"listen.{key}\"): {error}")]
+    Listen {
+        /// Which listener.
+        key: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The descriptor sets hold policies that contradict themselves.
+    #[error("policies: {0}")]
+    Policy(#[from] PolicyErrors),
+    /// Reflection refuses the descriptor sets.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A worker thread cannot be started.
+    #[error("cannot start a worker thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What a router is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its configuration. Descriptor sets and map are given apart, so their files are not read.
+    pub config: Config,
+    /// Policies of the methods that are routed.
+    pub table: PolicyTable,
+    /// Maps as they come.
+    pub maps: watch::Receiver<Arc<CellMap>>,
+    /// The process's log filter, if it owns its log.
+    pub log: Option<LogLevel>,
+}
+
+/// A running router. Dropping it stops it at once; see [`Router::drain`].
+#[derive(Debug)]
+pub struct Router {
+    addresses: Addresses,
+    readiness: Readiness,
+    common: Arc<Common>,
+    workers: Vec<worker::Thread>,
+    drain: CancellationToken,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    health: HealthReporter,
+    table: Arc<PolicyTable>,
+    notice: Duration,
+}
+
+/// Where a router listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For anyone.
+    pub front: SocketAddr,
+    /// For peers.
+    pub peer: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+impl Router {
+    /// Starts a router; it is bound when this returns, and ready when it says so.
+    ///
+    /// # Errors
+    /// If the configuration is wrong or something cannot be bound.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts { config, table, maps, log } = parts;
+        let table = Arc::new(table);
+        let common = Arc::new(common(&config, &table)?);
+        common.brain.take_map(Arc::clone(&maps.borrow()));
+        let (own, health) = control::routes(Arc::clone(&common), maps.clone(), &table)?;
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let count = config.router.workers.max(1);
+        let front = listen::open("front", config.listen.front, count)?;
+        let peer = listen::open("peer", config.listen.peer, count)?;
+        let admin = listen::open("admin", config.listen.admin, 1)?;
+        let addresses = Addresses { front: front.address, peer: peer.address, admin: admin.address };
+        let worlds = watch::Sender::new(0);
+        let relay = StreamRelay::new(own);
+        let workers = front.sockets.into_iter().zip(peer.sockets).enumerate().map(|(number, (front, peer))| {
+            let start = worker::Start {
+                number,
+                common: Arc::clone(&common),
+                relay: relay.clone(),
+                front,
+                peer,
+                worlds: worlds.subscribe(),
+                drain: drain.clone(),
+                stop: stop.clone(),
+            };
+            worker::spawn(start).map_err(StartError::Thread)
+        });
+        let workers = workers.collect::<Result<Vec<_>, _>>()?;
+        let readiness = Readiness::default();
+        let metrics = Metrics::new(&config.cell);
+        metrics.register(|registry| registry.register_collector(Box::new(RouterMetrics(Arc::clone(&common)))));
+        let routes = Admin { readiness: readiness.clone(), metrics, level: log }.routes();
+        let mut tasks = vec![
+            tokio::spawn(follow_maps(Arc::clone(&common), maps, worlds)),
+            tokio::spawn(follow_readiness(Arc::clone(&common), Arc::clone(&table), readiness.clone(), health.clone())),
+        ];
+        for socket in admin.sockets {
+            let fault = |error| StartError::Listen { key: "admin", address: addresses.admin, error };
+            let listener = TcpListener::from_std(socket).map_err(fault)?;
+            let (routes, stop) = (routes.clone(), stop.clone());
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = admin::serve(listener, routes, stop).await {
+                    tracing::error!(%error, "the admin listener failed");
+                }
+            }));
+        }
+        let notice = Duration::from_millis(config.drain.notice_ms);
+        Ok(Self { addresses, readiness, common, workers, drain, stop, tasks, health, table, notice })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Whether calls are served.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+
+    /// Waits until calls are served. Cancel-safe.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let mut ready = self.readiness.watch();
+        async move {
+            // The sender lives as long as the router.
+            let _ = ready.wait_for(|ready| *ready).await;
+        }
+    }
+
+    /// Readiness as `/readyz` shows it.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// What it knows and counts.
+    #[must_use]
+    pub fn brain(&self) -> &Brain {
+        &self.common.brain
+    }
+
+    /// Drains: not ready any more, no new calls, and the end when the running ones have ended or the grace is over. True if
+    /// none was cut off.
+    pub async fn drain(mut self, grace: Duration) -> bool {
+        self.readiness.drain();
+        control::set_health(&self.health, &self.table, false).await;
+        tokio::time::sleep(self.notice).await;
+        self.drain.cancel();
+        let mut clean = true;
+        let deadline = tokio::time::Instant::now() + grace;
+        for worker in &mut self.workers {
+            clean &= tokio::time::timeout_at(deadline, worker.ended()).await.is_ok();
+        }
+        self.stop.cancel();
+        clean
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.drain.cancel();
+        self.stop.cancel();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+fn common(config: &Config, table: &PolicyTable) -> Result<Common, StartError> {
+    let defaults = Defaults {
+        default_deadline: config.default_deadline(),
+        max_deadline: config.max_deadline(),
+        max_message: config.limits.message_bytes,
+    };
+    let overrides = config.peers.checked().map_err(StartError::Config)?;
+    let worlds = Worlds::new(config.cell.clone(), config.router.instances.clone(), overrides);
+    Ok(Common {
+        brain: Brain::new(Methods::new(table, defaults), worlds),
+        limits: config.limits.clone(),
+        router: config.router.clone(),
+        token: config.peer.token().map_err(StartError::Config)?,
+        budget: ByteBudget::new(config.limits.budget_bytes),
+        own_services: control::SERVICES.map(str::to_owned).to_vec(),
+        tracing: Tracing::new(!config.telemetry.otlp.is_empty()),
+    })
+}
+
+/// Takes each new map into force and tells the workers.
+async fn follow_maps(common: Arc<Common>, mut maps: watch::Receiver<Arc<CellMap>>, worlds: watch::Sender<u64>) {
+    maps.mark_changed();
+    while maps.changed().await.is_ok() {
+        let map = Arc::clone(&maps.borrow_and_update());
+        tracing::info!(epoch = map.epoch().get(), incarnation = map.incarnation().get(), "cell map in force");
+        common.brain.take_map(map);
+        worlds.send_modify(|version| *version += 1);
+    }
+    // No map can come any more; workers keep the last.
+    std::future::pending().await
+}
+
+/// Opens and closes readiness and health as instances come and go.
+async fn follow_readiness(common: Arc<Common>, table: Arc<PolicyTable>, readiness: Readiness, health: HealthReporter) {
+    let mut gate = Some(readiness.gate("an instance of this cell"));
+    control::set_health(&health, &table, false).await;
+    loop {
+        match (common.brain.is_ready(), gate.take()) {
+            (true, Some(closed)) => {
+                closed.open();
+                control::set_health(&health, &table, readiness.is_ready()).await;
+            }
+            (false, None) => {
+                gate = Some(readiness.gate("an instance of this cell"));
+                control::set_health(&health, &table, false).await;
+                tracing::warn!("no instance of this cell is connected");
+            }
+            (_, same) => gate = same,
+        }
+        tokio::time::sleep(READINESS).await;
+    }
+}

@@ -1,0 +1,149 @@
+//! A worker thread: a runtime of its own, its listeners, its connections.
+
+use crate::{
+    relay::Relay,
+    worker::{Common, Worker},
+};
+use mesh_layers::Listener;
+use std::{
+    io,
+    net::TcpListener as StdListener,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Wait after the process ran out of descriptors, so that accepting does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker starts with.
+pub(super) struct Start<R> {
+    pub(super) number: usize,
+    pub(super) common: Arc<Common>,
+    pub(super) relay: R,
+    pub(super) front: StdListener,
+    pub(super) peer: StdListener,
+    pub(super) worlds: watch::Receiver<u64>,
+    pub(super) drain: CancellationToken,
+    pub(super) stop: CancellationToken,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub(super) struct Thread {
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Thread {
+    /// Waits until it has ended. Cancel-safe.
+    pub(super) async fn ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            // The sender is dropped at the thread's end, however it came.
+            let _ = ended.await;
+            self.ended = None;
+        }
+    }
+}
+
+/// Starts a thread.
+pub(super) fn spawn<R: Relay>(start: Start<R>) -> io::Result<Thread> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (alive, ended) = oneshot::channel::<()>();
+    thread::Builder::new().name(format!("worker-{}", start.number)).spawn(move || {
+        let stop = start.stop.clone();
+        runtime.block_on(stop.run_until_cancelled(run(start)));
+        // What is left are connections that did not end in time, and ways to instances.
+        runtime.shutdown_background();
+        drop(alive);
+    })?;
+    Ok(Thread { ended: Some(ended) })
+}
+
+async fn run<R: Relay>(start: Start<R>) {
+    let Start { common, relay, front, peer, mut worlds, drain, number, .. } = start;
+    let worker = Arc::new(Worker::new(common, rand::random::<u64>() ^ number as u64));
+    let connections = TaskTracker::new();
+    let accepting = [(front, Listener::Front), (peer, Listener::Peer)].map(|(socket, listener)| {
+        let (worker, relay, drain) = (Arc::clone(&worker), relay.clone(), drain.clone());
+        let connections = connections.clone();
+        tokio::spawn(async move {
+            match TcpListener::from_std(socket) {
+                Ok(socket) => accept(&worker, &relay, &socket, listener, &drain, &connections).await,
+                Err(error) => tracing::error!(%error, listener = listener.as_str(), "cannot accept connections"),
+            }
+        })
+    });
+    let following = async {
+        loop {
+            worker.follow(worker.brain().worlds.load().as_deref());
+            if worlds.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let ended = async {
+        for task in accepting {
+            // It ends when draining begins.
+            let _ = task.await;
+        }
+        connections.close();
+        connections.wait().await;
+    };
+    tokio::select! {
+        () = following => {}
+        () = ended => {}
+    }
+}
+
+async fn accept<R: Relay>(
+    worker: &Arc<Worker>,
+    relay: &R,
+    socket: &TcpListener,
+    listener: Listener,
+    drain: &CancellationToken,
+    connections: &TaskTracker,
+) {
+    let events = &worker.brain().events;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, listener = listener.as_str(), "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if events.connections.fetch_add(1, Relaxed) >= worker.common.limits.connections {
+            events.connections.fetch_sub(1, Relaxed);
+            events.connections_refused.fetch_add(1, Relaxed);
+            continue;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the caller left at once");
+        }
+        let (worker, relay, drain) = (Arc::clone(worker), relay.clone(), drain.clone());
+        connections.spawn(async move {
+            let _open = Open(&worker);
+            relay.serve(Arc::clone(&worker), stream, listener, drain).await;
+        });
+    }
+}
+
+/// Counts a connection until dropped.
+struct Open<'w>(&'w Worker);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.brain().events.connections.fetch_sub(1, Relaxed);
+    }
+}
