@@ -13,6 +13,7 @@
 //! 18, a forced open after the loss of a source, more than one user at a time, more than three cells.
 
 mod model {
+    pub mod publish;
     pub mod support;
     pub mod user_move;
 }

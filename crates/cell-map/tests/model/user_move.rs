@@ -44,10 +44,6 @@ struct Moving {
 }
 
 impl Moving {
-    fn small(broken: Option<Broken>) -> Self {
-        Self { broken, moves: 1, attempts: 2, writes: 2 }
-    }
-
     fn breaks(&self, rule: Broken) -> bool {
         self.broken == Some(rule)
     }
@@ -73,6 +69,8 @@ struct Attempt {
     next: Do,
     /// What it read last at the source.
     copy: u8,
+    /// What its first import request carries.
+    first_copy: u8,
     /// Requests it has sent so far, a bit each.
     sent: u16,
 }
@@ -105,7 +103,7 @@ enum Action {
     Write(usize),
     Plan,
     Attempt(usize),
-    Step(usize),
+    Step(usize, Do),
     GiveUp(usize),
     /// A request sent before is carried out once more; its sender does not hear of it.
     Repeat(usize, Do),
@@ -114,7 +112,8 @@ enum Action {
 impl Moving {
     /// Carries out one step of an attempt; what comes next, or `None` if it is refused.
     fn step(&self, state: &mut State, who: usize, what: Do) -> Option<Do> {
-        let Attempt { plan, number, copy, .. } = state.attempts[who].clone();
+        let Attempt { plan, number, copy, first_copy, next, .. } = state.attempts[who].clone();
+        let copy = if what == Do::Import && next != Do::Import { first_copy } else { copy };
         let index = plan;
         let plan = state.plans[index].clone();
         let (s, t) = (super::support::number(plan.source()), super::support::number(plan.target()));
@@ -276,7 +275,7 @@ impl Model for Moving {
         }
         for (who, attempt) in state.attempts.iter().enumerate() {
             if attempt.next != Do::Stop {
-                actions.push(Action::Step(who));
+                actions.push(Action::Step(who, attempt.next));
             }
             if attempt.next > Do::Claim && attempt.next <= Do::Commit {
                 actions.push(Action::GiveUp(who));
@@ -304,12 +303,14 @@ impl Model for Moving {
             Action::Attempt(plan) => {
                 let before = state.attempts.iter().filter(|attempt| attempt.plan == plan).count();
                 let number = before as u32 + 1;
-                state.attempts.push(Attempt { plan, number, next: Do::Claim, copy: 0, sent: 0 });
+                state.attempts.push(Attempt { plan, number, next: Do::Claim, copy: 0, first_copy: 0, sent: 0 });
             }
-            Action::Step(who) => {
-                let what = state.attempts[who].next;
+            Action::Step(who, what) => {
                 let next = self.step(&mut state, who, what).unwrap_or(Do::Stop);
                 let attempt = &mut state.attempts[who];
+                if what == Do::Import && self.breaks(Broken::UnknownImportEndsTheAttempt) {
+                    attempt.first_copy = attempt.copy;
+                }
                 attempt.sent |= 1 << what as u16;
                 attempt.next = next;
             }
@@ -388,6 +389,81 @@ fn finish_one(state: &mut State, plan: &UserMove) -> Result<(), MoveRefused> {
 
 #[test]
 fn own_11_and_own_12_hold_for_a_user_who_moves_to_and_fro() {
-    let size = if soak() { Moving { broken: None, moves: 3, attempts: 4, writes: 3 } } else { Moving::small(None) };
-    holds("user_move", size);
+    holds("user_move", Moving { broken: None, moves: 2, attempts: 2, writes: 2 });
+    if soak() {
+        holds("user_move, three attempts", Moving { broken: None, moves: 1, attempts: 3, writes: 2 });
+        holds("user_move, to and fro", Moving { broken: None, moves: 3, attempts: 3, writes: 2 });
+    }
+}
+
+const LOST: &str = "no acknowledged write is lost";
+const UNFINISHED: &str = "a new attempt finishes every move";
+const HAUNTED: &str = "an ended move changes nothing";
+
+fn one_move(rule: Broken, property: &'static str) {
+    breaks(&format!("{rule:?}"), Moving { broken: Some(rule), moves: 1, attempts: 2, writes: 1 }, property);
+}
+
+fn two_moves(rule: Broken, property: &'static str) {
+    breaks(&format!("{rule:?}"), Moving { broken: Some(rule), moves: 2, attempts: 2, writes: 1 }, property);
+}
+
+#[test]
+fn own_11_is_needed_freeze_requires_the_claim() {
+    one_move(Broken::FreezeNeedsTheClaim, LOST);
+}
+
+#[test]
+fn own_11_is_needed_commit_is_conditional_on_the_attempt() {
+    one_move(Broken::CommitNeedsTheAttempt, LOST);
+}
+
+#[test]
+fn own_11_is_needed_an_abort_uses_up_the_epoch() {
+    one_move(Broken::AbortUsesUpTheEpoch, LOST);
+}
+
+#[test]
+fn own_11_is_needed_the_target_opens_only_after_reading_the_commit() {
+    one_move(Broken::OpenNeedsTheCommit, "at most one home");
+}
+
+#[test]
+fn own_11_is_needed_a_new_attempt_raises_the_sources_row_first() {
+    one_move(Broken::TakeoverReadsTheSource, LOST);
+}
+
+#[test]
+fn own_11_is_needed_import_is_conditional_on_the_attempt() {
+    one_move(Broken::ImportNeedsTheAttempt, LOST);
+}
+
+#[test]
+fn own_11_is_needed_an_import_of_unknown_end_ends_the_attempt() {
+    one_move(Broken::UnknownImportEndsTheAttempt, LOST);
+}
+
+#[test]
+fn own_11_is_needed_only_an_older_row_is_prepared_over() {
+    two_moves(Broken::PrepareNeedsAnOlderRow, LOST);
+}
+
+#[test]
+fn own_11_is_needed_even_an_unprepared_target_learns_of_the_abort() {
+    one_move(Broken::UnpreparedTargetIsTold, HAUNTED);
+}
+
+#[test]
+fn own_11_is_needed_nobody_touches_the_target_before_reading_the_abort() {
+    two_moves(Broken::EndNeedsTheAbort, UNFINISHED);
+}
+
+#[test]
+fn own_12_is_needed_purge_looks_at_the_row() {
+    two_moves(Broken::PurgeChecksTheRow, LOST);
+}
+
+#[test]
+fn own_8_is_needed_answers_heed_what_the_request_knows() {
+    one_move(Broken::AnswersHeedTheRequest, "redirects rise and end");
 }

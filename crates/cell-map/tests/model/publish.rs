@@ -1,0 +1,511 @@
+//! A user's moves among three cells while his bucket moves too, with publications in flight (OWN-3, OWN-14, OWN-19, epochs).
+
+use super::support::{Db, End, breaks, cell, follow, holds, number, soak};
+use cell_map::ownership::{
+    Answer, AwayStep, BucketMove, BucketProgress, BucketState, Flipped, KeyRows, MapStep, MoveId, Outcome, Publication,
+    Residents, Step, UserMove, UserState, answer,
+};
+use cell_map::{BucketEpoch, CellId, OwnerEpochs, UserEpoch};
+use stateright::{Model, Property};
+
+/// A condition that the model breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// Neither the commit's `away` row nor, after a flip, what the source's user row says, counts (OWN-3).
+    TheSourceRemembersWhoLeft,
+    /// Only `away` rows are copied after a flip, not what user rows say.
+    LeaversAreCopied,
+    /// No `away` row is written from publications.
+    PublicationsReachTheBucketsHome,
+    /// A publication overwrites a later one.
+    AwayOnlyIfHigher,
+    /// A publication is delivered where the bucket was at home once.
+    AwayFollowsTheBucket,
+    /// The map learns before the bucket's home does.
+    AwayComesBeforeThePin,
+    /// The flip does not count user rows (OWN-14).
+    TheFlipCountsRows,
+    /// The flip does not count users without a row.
+    TheFlipCountsRowlessData,
+    /// The target opens before `away` rows are copied.
+    AwayIsCopiedBeforeOpening,
+    /// The flip's count is taken before, and users without data are served in a moving bucket.
+    AMovingBucketTakesNobodyIn,
+    /// Requests and answers carry no bucket_epoch.
+    BucketEpochsAreCompared,
+    /// The pair of epochs is compared as such for users who moved, too.
+    BucketEpochsOfMoversAreIgnored,
+    /// The attempt publishes after it opened, if it still lives (OWN-19).
+    PublishingIsPartOfOpening,
+    /// The map takes any publication.
+    TheMapTakesOnlyHigher,
+    /// A dropped pin is forgotten altogether.
+    ADroppedPinLeavesATombstone,
+    /// A pin is dropped although the map's bucket is elsewhere.
+    DroppingNeedsTheMapsCell,
+    /// A bucket's new home is put into the map without asking it.
+    TheMapAsksTheBucketsHome,
+}
+
+struct Cells {
+    broken: Option<Broken>,
+    user_moves: u8,
+    bucket_moves: u8,
+    /// Attempts at a bucket's move beyond its first.
+    takeovers: u8,
+    writes: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    dbs: [Db; 3],
+    written: u8,
+    map: Map,
+    publications: Vec<InFlight>,
+    moves: Vec<(UserMove, UserStage)>,
+    bucket_moves: Vec<BucketRun>,
+    user_moves_begun: u8,
+    bucket_moves_begun: u8,
+    takeovers: u8,
+    /// Who was left in the bucket when somebody last looked.
+    counted: Option<Counted>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Map {
+    bucket: usize,
+    pin: Option<(Option<usize>, UserEpoch)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InFlight {
+    publication: Publication,
+    /// Where the bucket's home is looked for, and by which claim; `None` once it was found.
+    away: Option<(usize, BucketEpoch)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum UserStage {
+    Claimed,
+    Prepared,
+    Committed,
+    Refused,
+    Aborted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct BucketRun {
+    plan: BucketMove,
+    id: u128,
+    attempt: u32,
+    stage: BucketStage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum BucketStage {
+    Moving,
+    Flipped(Flipped),
+    Copied(Flipped),
+    Opened(Flipped),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Counted {
+    rows: u64,
+    rowless_with_data: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Write(usize),
+    BeginMove {
+        source: usize,
+        target: usize,
+    },
+    StepMove(usize),
+    AbortMove(usize),
+    /// Opens, and the attempt dies before it publishes.
+    OpenInSilence(usize),
+    BeginBucketMove {
+        target: usize,
+    },
+    TakeOverBucketMove(usize),
+    Count(usize),
+    StepBucketMove(usize),
+    Deliver(usize),
+}
+
+impl Cells {
+    fn breaks(&self, rule: Broken) -> bool {
+        self.broken == Some(rule)
+    }
+
+    fn ask(&self, me: &CellId, rows: &KeyRows, asked: OwnerEpochs) -> Answer {
+        let claim = match answer(me, rows, OwnerEpochs::ZERO) {
+            Answer::Serve { epochs, .. } | Answer::WrongCell { epochs, .. } => Some(epochs),
+            Answer::Moving => None,
+        };
+        match claim {
+            Some(claim) if self.breaks(Broken::BucketEpochsOfMoversAreIgnored) && asked > claim => Answer::Moving,
+            _ if self.breaks(Broken::BucketEpochsAreCompared) => {
+                answer(me, rows, OwnerEpochs::new(asked.user, BucketEpoch::ZERO))
+            }
+            _ => answer(me, rows, asked),
+        }
+    }
+
+    /// The next step of a user's move; its stage after that, or `None` when it is over.
+    fn step_move(&self, state: &mut State, plan: &UserMove, stage: UserStage) -> Result<Option<UserStage>, ()> {
+        let (source, target) = (plan.source(), plan.target());
+        let (s, t) = (number(source), number(target));
+        let (at_s, at_t) = (state.dbs[s].rows.clone(), state.dbs[t].rows.clone());
+        let stage = match stage {
+            UserStage::Claimed => match plan.prepare(target, &at_t, 1) {
+                Ok(step) => {
+                    state.dbs[t].put(step.written().map(|prepare| prepare.user));
+                    state.dbs[t].data = 0;
+                    UserStage::Prepared
+                }
+                Err(_) => UserStage::Refused,
+            },
+            UserStage::Prepared => {
+                state.dbs[s].put(plan.freeze(source, &at_s, 1).map_err(drop)?.written());
+                plan.check_import(target, &at_t, 1).map_err(drop)?;
+                state.dbs[t].data = state.dbs[s].data;
+                let frozen = state.dbs[s].rows.clone();
+                let commit = plan.commit(source, &frozen, 1).map_err(drop)?.written().ok_or(())?;
+                state.dbs[s].put(Some(commit.user));
+                if !self.breaks(Broken::TheSourceRemembersWhoLeft) {
+                    state.dbs[s].put_away(commit.away);
+                }
+                UserStage::Committed
+            }
+            UserStage::Committed => {
+                let Ok(Outcome::Committed(proof)) = plan.outcome(source, &at_s) else { return Err(()) };
+                let open = proof.open(target, &at_t).map_err(drop)?.written().ok_or(())?;
+                state.dbs[t].put(Some(open.user));
+                state.dbs[t].rows.away = None;
+                let away = (!self.breaks(Broken::AwayComesBeforeThePin)).then_some((t, BucketEpoch::ZERO));
+                state.publications.push(InFlight { publication: open.publication, away });
+                at_s.check_purge(plan.next()).map_err(drop)?;
+                state.dbs[s].data = 0;
+                return Ok(None);
+            }
+            UserStage::Refused => {
+                state.dbs[s].put(plan.abort(source, &at_s, 1).map_err(drop)?.written());
+                UserStage::Aborted
+            }
+            UserStage::Aborted => {
+                let Ok(Outcome::Aborted(proof)) = plan.outcome(source, &at_s) else { return Err(()) };
+                // Another move may hold the target's row; whoever ends that one tells him.
+                state.dbs[t].put(proof.end_import(target, &at_t).map_err(drop)?.written());
+                return Ok(None);
+            }
+        };
+        Ok(Some(stage))
+    }
+
+    fn deliver(&self, state: &mut State, which: usize) -> Option<()> {
+        let InFlight { publication, away } = state.publications[which].clone();
+        let Some((at, asked)) = away else {
+            self.tell_map(&mut state.map, &publication);
+            state.publications.remove(which);
+            return Some(());
+        };
+        let mut rows = state.dbs[at].rows.clone();
+        if self.breaks(Broken::AwayOnlyIfHigher) {
+            rows.away = None;
+        }
+        if self.breaks(Broken::AwayFollowsTheBucket) {
+            rows.bucket.state = BucketState::Home;
+        }
+        match publication.away_step(&cell(at), &rows, asked) {
+            AwayStep::Here(step) => {
+                if !self.breaks(Broken::PublicationsReachTheBucketsHome) {
+                    state.dbs[at].put_away(step.written());
+                }
+                state.publications[which].away = None;
+            }
+            AwayStep::Follow { to, epoch } => state.publications[which].away = Some((number(&to), epoch)),
+            AwayStep::Wait => return None,
+        }
+        Some(())
+    }
+
+    fn tell_map(&self, map: &mut Map, publication: &Publication) {
+        let mut bucket = cell(map.bucket);
+        if self.breaks(Broken::DroppingNeedsTheMapsCell) {
+            bucket = publication.cell.clone();
+        }
+        let known = map.pin.map(|(_, epoch)| epoch).filter(|_| !self.breaks(Broken::TheMapTakesOnlyHigher));
+        match publication.map_step(known, &bucket) {
+            MapStep::Stale => {}
+            MapStep::Pin => map.pin = Some((Some(number(&publication.cell)), publication.epoch)),
+            MapStep::Drop if self.breaks(Broken::ADroppedPinLeavesATombstone) => map.pin = None,
+            MapStep::Drop => map.pin = Some((None, publication.epoch)),
+        }
+    }
+
+    fn count(&self, db: &Db) -> Counted {
+        let user = db.rows.user.as_ref();
+        let lives = user.is_some_and(|user| !matches!(user.state, UserState::MovedTo { .. }));
+        let rows = lives && !self.breaks(Broken::TheFlipCountsRows);
+        let rowless = user.is_none() && db.data != 0 && !self.breaks(Broken::TheFlipCountsRowlessData);
+        Counted { rows: rows.into(), rowless_with_data: rowless.into() }
+    }
+
+    /// The next step of a bucket's move; its stage after that, or `None` when it is over.
+    fn step_bucket(&self, state: &mut State, run: &BucketRun) -> Result<Option<BucketStage>, ()> {
+        let (source, target) = (run.plan.source(), run.plan.target());
+        let (s, t) = (number(source), number(target));
+        Ok(Some(match run.stage.clone() {
+            BucketStage::Moving => {
+                let now = self.count(&state.dbs[s]);
+                let early = self.breaks(Broken::AMovingBucketTakesNobodyIn);
+                let Counted { rows, rowless_with_data } = if early { state.counted.ok_or(())? } else { now };
+                let left = Residents { rows, rowless_with_data };
+                let (step, flipped) =
+                    run.plan.flip(source, &state.dbs[s].rows.bucket, run.attempt, left).map_err(drop)?;
+                if let Step::Write(row) = step {
+                    state.dbs[s].rows.bucket = row;
+                }
+                BucketStage::Flipped(flipped)
+            }
+            BucketStage::Flipped(flipped) => {
+                let mut rows = state.dbs[s].rows.clone();
+                if self.breaks(Broken::LeaversAreCopied) || self.breaks(Broken::TheSourceRemembersWhoLeft) {
+                    rows.user = None;
+                }
+                if let Some(known) = rows.final_away() {
+                    let step = flipped.copy_away(target, &state.dbs[t].rows, known).map_err(drop)?;
+                    if !self.breaks(Broken::AwayIsCopiedBeforeOpening) {
+                        state.dbs[t].put_away(step.written());
+                    }
+                }
+                BucketStage::Copied(flipped)
+            }
+            BucketStage::Copied(flipped) => {
+                if let Step::Write(row) = flipped.open(target, &state.dbs[t].rows.bucket).map_err(drop)? {
+                    state.dbs[t].rows.bucket = row;
+                }
+                BucketStage::Opened(flipped)
+            }
+            BucketStage::Opened(flipped) => {
+                let blindly = self.breaks(Broken::TheMapAsksTheBucketsHome);
+                if blindly || flipped.check_map(target, &state.dbs[t].rows.bucket).is_ok() {
+                    state.map.bucket = t;
+                }
+                return Ok(None);
+            }
+        }))
+    }
+}
+
+impl Model for Cells {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            dbs: [0, 1, 2].map(|me| Db::first(me, 0)),
+            written: 0,
+            map: Map { bucket: 0, pin: None },
+            publications: Vec::new(),
+            moves: Vec::new(),
+            bucket_moves: Vec::new(),
+            user_moves_begun: 0,
+            bucket_moves_begun: 0,
+            takeovers: 0,
+            counted: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let moving_to = |db: &Db| match &db.rows.bucket.state {
+            BucketState::Moving { to, .. } => Some(number(to)),
+            _ => None,
+        };
+        for (at, db) in state.dbs.iter().enumerate() {
+            let served = match answer(&cell(at), &db.rows, OwnerEpochs::ZERO) {
+                Answer::Serve { only_with_data, .. } => {
+                    !only_with_data || db.data != 0 || self.breaks(Broken::AMovingBucketTakesNobodyIn)
+                }
+                _ => false,
+            };
+            if served && state.written < self.writes {
+                actions.push(Action::Write(at));
+            }
+            if db.rows.home_epoch().is_some() {
+                let budget = state.user_moves_begun < self.user_moves;
+                let targets = (0..3).filter(|to| *to != at && (budget || moving_to(db) == Some(*to)));
+                actions.extend(targets.map(|target| Action::BeginMove { source: at, target }));
+            }
+            if db.rows.bucket.is_home() && state.bucket_moves_begun < self.bucket_moves {
+                actions.extend((0..3).filter(|to| *to != at).map(|target| Action::BeginBucketMove { target }));
+            }
+        }
+        for (which, (_, stage)) in state.moves.iter().enumerate() {
+            actions.push(Action::StepMove(which));
+            if *stage == UserStage::Prepared {
+                actions.push(Action::AbortMove(which));
+            }
+            if *stage == UserStage::Committed && self.breaks(Broken::PublishingIsPartOfOpening) {
+                actions.push(Action::OpenInSilence(which));
+            }
+        }
+        for (which, run) in state.bucket_moves.iter().enumerate() {
+            actions.push(Action::StepBucketMove(which));
+            if state.takeovers < self.takeovers {
+                actions.push(Action::TakeOverBucketMove(which));
+            }
+            if run.stage == BucketStage::Moving && self.breaks(Broken::AMovingBucketTakesNobodyIn) {
+                actions.push(Action::Count(which));
+            }
+        }
+        actions.extend((0..state.publications.len()).map(Action::Deliver));
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Write(at) => {
+                state.dbs[at].data |= 1 << state.written;
+                state.written += 1;
+            }
+            Action::BeginMove { source, target } => {
+                let rows = &last.dbs[source].rows;
+                let id = MoveId(100 + u128::from(state.user_moves_begun));
+                let plan = UserMove::new(id, cell(source), cell(target), rows.home_epoch()?).ok()?;
+                state.dbs[source].put(Some(plan.claim(&cell(source), rows, 1).ok()?.written()?));
+                state.moves.push((plan, UserStage::Claimed));
+                state.user_moves_begun += 1;
+            }
+            Action::StepMove(which) => {
+                let (plan, stage) = last.moves[which].clone();
+                match self.step_move(&mut state, &plan, stage).ok()? {
+                    Some(stage) => state.moves[which].1 = stage,
+                    None => drop(state.moves.remove(which)),
+                }
+            }
+            Action::AbortMove(which) => state.moves[which].1 = UserStage::Refused,
+            Action::OpenInSilence(which) => {
+                let (plan, stage) = state.moves.remove(which);
+                self.step_move(&mut state, &plan, stage).ok()?;
+                state.publications.pop();
+            }
+            Action::BeginBucketMove { target } => {
+                let s = last.dbs.iter().position(|db| db.rows.bucket.is_home())?;
+                let row = &last.dbs[s].rows.bucket;
+                let id = 900 + u128::from(state.bucket_moves_begun);
+                let plan = BucketMove::new(MoveId(id), cell(s), cell(target), row.epoch, false).ok()?;
+                state.dbs[s].rows.bucket = plan.begin(&cell(s), row, 1).ok()?.written()?;
+                state.bucket_moves.push(BucketRun { plan, id, attempt: 1, stage: BucketStage::Moving });
+                state.bucket_moves_begun += 1;
+                state.counted = None;
+            }
+            Action::TakeOverBucketMove(which) => {
+                let run = last.bucket_moves[which].clone();
+                let s = number(run.plan.source());
+                let attempt = 2 + u32::from(state.takeovers);
+                let (step, progress) = run.plan.takeover(run.plan.source(), &last.dbs[s].rows.bucket, attempt).ok()?;
+                if let Step::Write(row) = step {
+                    state.dbs[s].rows.bucket = row;
+                }
+                let stage = match progress {
+                    BucketProgress::Moving => BucketStage::Moving,
+                    BucketProgress::Flipped(flipped) => BucketStage::Flipped(flipped),
+                };
+                state.bucket_moves.push(BucketRun { attempt, stage, ..run });
+                state.takeovers += 1;
+            }
+            Action::Count(which) => {
+                let s = number(last.bucket_moves[which].plan.source());
+                state.counted = Some(self.count(&last.dbs[s]));
+            }
+            Action::StepBucketMove(which) => {
+                let run = last.bucket_moves[which].clone();
+                match self.step_bucket(&mut state, &run) {
+                    Ok(Some(stage)) => state.bucket_moves[which].stage = stage,
+                    Ok(None) => drop(state.bucket_moves.remove(which)),
+                    // An attempt that was taken over stops; a refusal for residents is tried again.
+                    Err(()) if superseded(last, &run) => drop(state.bucket_moves.remove(which)),
+                    Err(()) => return None,
+                }
+            }
+            Action::Deliver(which) => self.deliver(&mut state, which)?,
+        }
+        (state != *last).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("at most one home", |_, state: &State| {
+                state.dbs.iter().filter(|db| db.rows.home_epoch().is_some()).count() <= 1
+            }),
+            Property::always("no acknowledged write is lost", |_, state: &State| {
+                let all = (1 << state.written) - 1;
+                let serving = |(at, db): &(usize, &Db)| db.serves(*at, OwnerEpochs::ZERO);
+                state.dbs.iter().enumerate().filter(serving).all(|(_, db)| db.data == all)
+            }),
+            Property::always("redirects rise and end", |model, state: &State| {
+                let ask = |me: &CellId, rows: &KeyRows, asked| model.ask(me, rows, asked);
+                let end = |from| follow(&state.dbs, from, OwnerEpochs::ZERO, ask);
+                (0..3).all(|from| matches!(end(from), End::Served(_) | End::Moving))
+            }),
+            Property::always("the bucket's home knows of a pin before the map does", |_, state: &State| {
+                let Some((Some(_), epoch)) = state.map.pin else { return true };
+                let mut homes = state.dbs.iter().filter(|db| db.rows.bucket.is_home());
+                homes.all(|db| {
+                    let user = db.rows.user.as_ref().map(|user| user.epoch);
+                    user.max(db.rows.away.as_ref().map(|away| away.epoch)) >= Some(epoch)
+                })
+            }),
+            Property::always("at rest the map, the bucket and every redirect name the one home", at_rest),
+        ]
+    }
+}
+
+fn superseded(state: &State, run: &BucketRun) -> bool {
+    match &state.dbs[number(run.plan.source())].rows.bucket.state {
+        BucketState::Moving { claim, .. } => claim.move_id != MoveId(run.id) || claim.attempt != run.attempt,
+        _ => true,
+    }
+}
+
+fn at_rest(model: &Cells, state: &State) -> bool {
+    if !(state.publications.is_empty() && state.moves.is_empty() && state.bucket_moves.is_empty()) {
+        return true;
+    }
+    let homes: Vec<usize> = (0..3).filter(|at| state.dbs[*at].rows.home_epoch().is_some()).collect();
+    let [home] = homes[..] else { return false };
+    let (mapped, known) = match state.map.pin {
+        Some((cell, epoch)) => (cell.unwrap_or(state.map.bucket), epoch),
+        None => (state.map.bucket, UserEpoch::ZERO),
+    };
+    let ask = |me: &CellId, rows: &KeyRows, asked| model.ask(me, rows, asked);
+    let by_map = OwnerEpochs::new(known, BucketEpoch::ZERO);
+    let bucket_homes: Vec<usize> = (0..3).filter(|at| state.dbs[*at].rows.bucket.is_home()).collect();
+    let names_home = |bucket: usize| match answer(&cell(bucket), &state.dbs[bucket].rows, OwnerEpochs::ZERO) {
+        Answer::Serve { .. } => bucket == home,
+        Answer::WrongCell { owner, .. } => owner == cell(home),
+        Answer::Moving => false,
+    };
+    mapped == home
+        && bucket_homes == [state.map.bucket]
+        && names_home(state.map.bucket)
+        && follow(&state.dbs, mapped, by_map, ask) == End::Served(home)
+        && (0..3).all(|from| follow(&state.dbs, from, OwnerEpochs::ZERO, ask) == End::Served(home))
+}
+
+#[test]
+#[ignore]
+fn measure() {
+    let n: Vec<u8> = std::env::var("SIZE").unwrap().split(',').map(|n| n.parse().unwrap()).collect();
+    holds("measure", Cells { broken: None, user_moves: n[0], bucket_moves: n[1], takeovers: n[2], writes: n[3] });
+}
+
+#[test]
+fn smallest() {
+    let _ = (soak(), breaks::<Cells>);
+    holds("publish", Cells { broken: None, user_moves: 1, bucket_moves: 1, takeovers: 0, writes: 1 });
+}
