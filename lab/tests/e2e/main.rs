@@ -1,0 +1,12 @@
+//! Whole processes, seen from outside: what issue 1 says must be seen working, as a newcomer and an attacker would try it.
+
+mod abuse;
+mod bad_requests;
+mod doors;
+mod grpcurl;
+mod kill;
+mod mesh;
+mod planted;
+mod private_proto;
+mod stale_map;
+mod traces;
