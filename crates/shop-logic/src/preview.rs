@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(token, GOLDEN);
     }
     const GOLDEN: &str =
-        "AQAAAAEAAAAAAAAABwAAAYvP5WgAQ05ZAgAAAAAAAADHAAAAAAAAANi--5U4Vsf1yJsowTvm-VHSUMJZ0_NeQc8nza8xsb7CWQ";
+        "AQAAAAEAAAAAAAAABwAAAYvP5WgAQ05ZAgAAAAAAAADHAAAAAAAAANixvd2K0Hjppbj6anyo_IrJ3CtVmXNxABng9F3iaJbHcQ";
 
     proptest! {
         #[test]

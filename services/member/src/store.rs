@@ -19,7 +19,7 @@ pub fn user_tables() -> UserTables {
     UserTables::new(
         "member",
         vec![
-            TableSpec::new("member_profile", &["create_time_ms"]),
+            TableSpec::new("member_profile", &[]),
             TableSpec::new("member_activity", &["user_epoch", "sequence", "event_id"]),
             TableSpec::new("member_inbox", &["consumer", "event_id"]),
         ],

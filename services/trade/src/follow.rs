@@ -66,7 +66,7 @@ async fn follow(context: &Context, on_applied: &mut impl FnMut(), pause: &mut Du
         let Some(message) = message else { return Ok(()) };
         *pause = FIRST_PAUSE;
         let Some(change) = message.change else { continue };
-        let Some(batch) = assembler.take(piece(change, &context.cell)?)? else { continue };
+        let Some(batch) = assembler.take(piece(&change, &context.cell)?)? else { continue };
         let (products, position) = (batch.items.len(), batch.position);
         let write = context.db.global(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await }));
         write.await?;
@@ -75,7 +75,7 @@ async fn follow(context: &Context, on_applied: &mut impl FnMut(), pause: &mut Du
     }
 }
 
-fn piece(change: CatalogChange, cell: &CellId) -> Result<Piece<Offer>, FollowError> {
+fn piece(change: &CatalogChange, cell: &CellId) -> Result<Piece<Offer>, FollowError> {
     Ok(Piece {
         position: Position { incarnation: change.incarnation, sequence: change.sequence },
         snapshot_start: change.snapshot_start,

@@ -28,7 +28,7 @@ use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 /// What peers show.
-pub const TOKEN: &str = "a token for tests only";
+pub const TOKEN: &str = "a-token-for-tests-only";
 
 /// A map of cells `bj-1` (also global) and `sh-1`.
 pub fn two_cells() -> CellMap {

@@ -20,7 +20,8 @@ async fn title(cell: &Cell, sku: &str) -> String {
 
 async fn rename(cell: &Cell, sku: &str, title: &str) {
     let product = Product { title: title.into(), allotments: vec![], ..product(sku, 100, 0) };
-    let update = UpdateProductRequest { request_id: format!("{sku}-{title}"), product: Some(product) };
+    let update =
+        UpdateProductRequest { request_id: format!("{sku}-{title}").replace(' ', "-"), product: Some(product) };
     cell.catalog().update_product(update).await.expect("updated");
 }
 

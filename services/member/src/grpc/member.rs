@@ -2,10 +2,10 @@
 
 use super::{convert, parse};
 use crate::{Error, domain::Member, store};
-use cell_map::{UserKey, mint};
+use cell_map::{OwnerEpochs, mint};
 use service_runtime::{Context, status};
 use shop_proto::member_v1::{self as pb, member_service_server::MemberService};
-use storage::{IdempotencyKey, TxError};
+use storage::{FenceRequest, IdempotencyKey, TxError};
 use tonic::{Request, Response, Status, async_trait};
 
 const REGISTER: &str = "/shop.member.v1.MemberService/Register";
@@ -52,7 +52,8 @@ impl MemberService for Members {
         // Without an id of the caller's, no other call repeats this one.
         let request_id = request_id.map_or_else(|| format!("{:032x}", rand::random::<u128>()), |id| id.to_string());
         let key = IdempotencyKey::of(REGISTER, &request_id, &request).map_err(parse::request_id_error)?;
-        let (map, cell, create_time_ms) = (self.context.map.current(), self.context.cell.clone(), self.context.now_ms());
+        let (map, cell, create_time_ms) =
+            (self.context.map.current(), self.context.cell.clone(), self.context.now_ms());
         let draw = move || mint(&map, &cell, rand::random).map(|minted| minted.key);
         let mut first = Some(draw().map_err(Error::from)?);
         let name = display_name.clone();
@@ -78,7 +79,7 @@ impl MemberService for Members {
         request: Request<pb::GetMemberRequest>,
     ) -> Result<Response<pb::GetMemberResponse>, Status> {
         let id = parse::get_member(request.get_ref())?;
-        let member = self.find(&id).await.map_err(status)?;
+        let member = self.find(self.context.fence(&id)).await.map_err(status)?;
         Ok(Response::new(pb::GetMemberResponse { member: Some((&member).into()) }))
     }
 
@@ -93,7 +94,9 @@ impl MemberService for Members {
         let mut refused = 0;
         for id in &ids {
             let user_id = convert::user_id(id);
-            results.push(match self.find(id).await {
+            // The call's epochs are one user's. Of another they say nothing, and would have him wait for ever.
+            let asked = if ids.len() == 1 { self.context.fence(id).asked } else { OwnerEpochs::ZERO };
+            results.push(match self.find(FenceRequest { key: id, asked }).await {
                 Ok(member) => pb::MemberResult { user_id, member: Some((&member).into()), ..Default::default() },
                 Err(TxError::Storage(error)) => return Err(status::<Error>(TxError::Storage(error))),
                 Err(error) => {
