@@ -75,19 +75,20 @@ pub(crate) async fn database(
 }
 
 /// Serves `grpc.health.v1`: every service, and the process as "", is SERVING while the process is ready. Returns the
-/// task that keeps it so.
+/// task that keeps it so; it ends when the process drains.
 pub(crate) fn health(parts: &mut Parts, readiness: &Readiness) -> impl Future<Output = ()> + Send + use<> {
     let names: BTreeSet<&'static str> = parts.names.iter().copied().chain([""]).collect();
     let (reporter, server) = tonic_health::server::health_reporter();
     parts.serve(server);
-    let mut ready = readiness.watch();
+    let (mut ready, readiness) = (readiness.watch(), readiness.clone());
     async move {
         loop {
+            let last = readiness.is_draining();
             let status = if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
             for name in &names {
                 reporter.set_service_status(name, status).await;
             }
-            if ready.changed().await.is_err() {
+            if last || ready.changed().await.is_err() {
                 return;
             }
         }

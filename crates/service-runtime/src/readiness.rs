@@ -64,6 +64,12 @@ impl Readiness {
         closed.gates.values().cloned().chain(draining).collect()
     }
 
+    /// Whether [`Self::drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.closed.lock().unwrap_or_else(PoisonError::into_inner).draining
+    }
+
     /// Changes of [`Self::is_ready`].
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<bool> {
@@ -73,6 +79,8 @@ impl Readiness {
     /// Not ready from now on, for ever.
     pub fn drain(&self) {
         self.change(|closed| closed.draining = true);
+        // Also where the process was not ready before: who watches must see the end.
+        self.0.ready.send_modify(|_| {});
     }
 
     fn change(&self, change: impl FnOnce(&mut Closed)) {

@@ -85,6 +85,10 @@ pub fn init(config: &TelemetryConfig, service: &str, cell: &str) -> Result<Telem
     let provider = traces::provider(config, service, cell)?;
     let (subscriber, telemetry) = build(config, provider, std::io::stdout())?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Twice)?;
+    if let Some(provider) = &telemetry.provider {
+        // For spans that are made without `tracing`, on the router's data path.
+        opentelemetry::global::set_tracer_provider(provider.clone());
+    }
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(panic = panic.payload_as_str().unwrap_or("?"), location, "panicked");
@@ -107,15 +111,17 @@ pub fn build<W: Write + Send + 'static>(
     let (writer, guard) = lines.finish(writer);
     let dropped = writer.error_counter();
     let (lines, level) = lines::layer(config, writer)?;
-    let spans = provider.as_ref().map(|provider| {
+    // A list, not an `Option` beside another layer: of a list the registry knows that no layer wants spans, and a span
+    // that nobody wants is never made.
+    let mut layers = vec![lines.boxed()];
+    layers.extend(provider.as_ref().map(|provider| {
         let tracer = provider.tracer("cellmesh");
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
         let layer = layer.with_location(false).with_threads(false).with_tracked_inactivity(false);
         let layer = layer.with_target(false).with_level(false).with_context_activation(false);
-        layer.with_filter(filter_fn(|metadata| {
-            metadata.is_span() && metadata.target().starts_with(mesh_layers::trace::TARGET)
-        }))
-    });
-    let subscriber = Registry::default().with(spans).with(lines);
+        let ours = filter_fn(|metadata| metadata.is_span() && metadata.target() == mesh_layers::trace::TARGET);
+        layer.with_filter(ours).boxed()
+    }));
+    let subscriber = Registry::default().with(layers);
     Ok((subscriber, Telemetry { level, dropped, provider, _writer: guard }))
 }

@@ -157,7 +157,8 @@ async fn run<N: Next>(call: CallContext, request: Request, next: N) -> Response 
 /// Logs a panic and makes it an answer that tells the caller nothing of our insides.
 pub(super) fn panicked(call: &CallContext, panic: &(dyn Any + Send)) -> MeshError {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(rpc.path = call.path(), panic = text.unwrap_or("?"), "handler panicked");
+    let text = text.unwrap_or("?");
+    call.sync_scope(|| tracing::warn!(rpc.path = call.path(), panic = text, "call ended by a panic"));
     MeshError::internal("the handler failed")
 }
 

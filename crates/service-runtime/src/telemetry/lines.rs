@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::{
     fmt::{self, Write as _},
     io::Write,
-    sync::Arc,
+    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tracing::{
@@ -20,33 +20,15 @@ use tracing::{
 use tracing_appender::non_blocking::NonBlocking;
 use tracing_opentelemetry::get_otel_context;
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{FilterExt, ParseError, filter_fn},
     layer::Context,
-    registry::LookupSpan,
     reload,
 };
 
 /// Changes the log filter of a running process. Cheap to clone.
 #[derive(Clone)]
-pub struct LogLevel(Arc<dyn Change>);
-
-trait Change: Send + Sync {
-    fn get(&self) -> String;
-    fn set(&self, filter: EnvFilter) -> bool;
-}
-
-struct Handle<S>(reload::Handle<EnvFilter, S>);
-
-impl<S: Subscriber> Change for Handle<S> {
-    fn get(&self) -> String {
-        self.0.with_current(ToString::to_string).unwrap_or_default()
-    }
-
-    fn set(&self, filter: EnvFilter) -> bool {
-        self.0.reload(filter).is_ok()
-    }
-}
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 impl fmt::Debug for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +40,7 @@ impl LogLevel {
     /// The filter in force.
     #[must_use]
     pub fn get(&self) -> String {
-        self.0.get()
+        self.0.with_current(ToString::to_string).unwrap_or_default()
     }
 
     /// Puts a filter like `debug` or `info,storage=trace` into force; returns whether there is still a log to filter.
@@ -66,34 +48,29 @@ impl LogLevel {
     /// # Errors
     /// If it is no filter; the old one stays.
     pub fn set(&self, filter: &str) -> Result<bool, ParseError> {
-        Ok(self.0.set(EnvFilter::builder().parse(filter)?))
+        Ok(self.0.reload(EnvFilter::builder().parse(filter)?).is_ok())
     }
 }
 
-/// The layer over a registry that also has the layer of traces, whose type `S` hides.
-pub(super) fn layer<S>(
+/// The layer that writes lines, and what changes its filter.
+pub(super) fn layer(
     config: &TelemetryConfig,
     writer: NonBlocking,
-) -> Result<(impl Layer<S> + use<S>, LogLevel), TelemetryError>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+) -> Result<(impl Layer<Registry> + use<>, LogLevel), TelemetryError> {
     let filter = EnvFilter::builder()
         .parse(&config.log)
         .map_err(|error| TelemetryError::Filter { value: config.log.clone(), error })?;
-    let (filter, handle) = reload::Layer::<_, S>::new(filter);
+    let (filter, handle) = reload::Layer::<_, Registry>::new(filter);
     // Lines need no spans: with traces off nobody asks for any, and none is made.
     let events = filter_fn(|metadata| metadata.is_event());
-    let lines = Lines { format: config.log_format, writer, dispatch: WeakDispatchCell::default() };
-    Ok((lines.with_filter(filter.and(events)), LogLevel(Arc::new(Handle(handle)))))
+    let lines = Lines { format: config.log_format, writer, dispatch: OnceLock::default() };
+    Ok((lines.with_filter(filter.and(events)), LogLevel(handle)))
 }
-
-type WeakDispatchCell = std::sync::OnceLock<WeakDispatch>;
 
 struct Lines {
     format: LogFormat,
     writer: NonBlocking,
-    dispatch: WeakDispatchCell,
+    dispatch: OnceLock<WeakDispatch>,
 }
 
 impl Lines {
@@ -115,7 +92,7 @@ impl Lines {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for Lines {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         let _ = self.dispatch.set(dispatch.downgrade());
     }

@@ -1,0 +1,45 @@
+//! The end of a process.
+
+use crate::{
+    notes::{MISBEHAVE, MisbehaveRequest},
+    world::{World, http1},
+};
+use std::time::Duration;
+use testkit::call::Caller;
+use tonic::Code;
+
+#[tokio::test]
+async fn a_drain_loses_no_call_and_takes_no_new_connection() {
+    let world = World::start().await;
+    let (front, admin) = (world.running.bound().front, world.running.bound().admin);
+    let mut caller = world.front().await;
+    let nap = MisbehaveRequest { how: "nap".into(), user_id: String::new() };
+    let napping = tokio::spawn(async move { caller.message(MISBEHAVE, &nap, &[]).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.running.shutdown();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    let (code, body) = http1(admin, "GET /readyz", "").await.expect("admin answers to the end");
+    assert_eq!((code, body.trim()), (503, "waiting for: draining"));
+    assert!(Caller::connect(front).await.is_err(), "nobody is let in any more");
+    let answer = napping.await.unwrap().expect("a running call must not be cut");
+    assert_eq!(answer.code(), Some(Code::Ok));
+    world.running.wait().await.unwrap();
+    assert!(http1(admin, "GET /livez", "").await.is_none());
+}
+
+#[tokio::test]
+async fn a_drain_ends_when_its_grace_is_over() {
+    let world = World::with(crate::notes::Notes::default(), |config| {
+        config.drain.grace_ms = 200;
+    })
+    .await;
+    let mut caller = world.front().await;
+    let sleep = MisbehaveRequest { how: "sleep".into(), user_id: String::new() };
+    let call = tokio::spawn(async move { caller.message(MISBEHAVE, &sleep, &[("grpc-timeout", "30S")]).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let began = std::time::Instant::now();
+    world.end().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(call.await.unwrap().is_err(), "the call was cut");
+}
