@@ -8,7 +8,7 @@ use crate::{
     user_data::{OWNERSHIP_TABLES, USER_KEY},
 };
 use cell_map::{BucketId, CellId, OwnerEpochs, UserKey};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Milliseconds since the Unix epoch.
@@ -72,7 +72,7 @@ pub(crate) struct Inner<E: Engine> {
     pub(crate) engine: E,
     pub(crate) settings: Settings,
     /// The user-scoped tables.
-    pub(crate) user_tables: Vec<String>,
+    pub(crate) user_tables: Arc<[String]>,
     pub(crate) in_flight: InFlight,
     /// How many transactions with events were committed by this process.
     pub(crate) events: watch::Sender<u64>,
@@ -247,12 +247,14 @@ impl<E: Engine> Db<E> {
     }
 }
 
+pub(crate) use std::convert::Infallible;
+
 /// The tables that hold users' data.
-async fn user_tables<E: Engine>(engine: &E) -> Result<Vec<String>, StorageError> {
+async fn user_tables<E: Engine>(engine: &E) -> Result<Arc<[String]>, StorageError> {
     let mut lease = engine.acquire(Mode::Read).await?;
     let mut tables = E::tables_with_column(&mut lease, USER_KEY).await?;
     tables.retain(|table| !OWNERSHIP_TABLES.contains(&table.as_str()));
-    Ok(tables)
+    Ok(tables.into())
 }
 
 /// What is left of an error when the work has none of its own and nothing fences it.
@@ -269,8 +271,8 @@ pub(crate) fn only_storage(error: TxError<Infallible>) -> StorageError {
 impl<E: Engine> Tx<E> {
     /// Whether any user-scoped table has a row of this user.
     pub(crate) async fn has_data(&mut self, key: &UserKey) -> Result<bool, StorageError> {
-        for at in 0..self.shared().user_tables.len() {
-            let sql = format!("SELECT 1 FROM {} WHERE {USER_KEY} = ? LIMIT 1", self.shared().user_tables[at]);
+        for table in self.user_tables().iter() {
+            let sql = format!("SELECT 1 FROM {table} WHERE {USER_KEY} = ? LIMIT 1");
             if !E::query(self.conn(), &sql, vec![key.as_bytes().into()]).await?.is_empty() {
                 return Ok(true);
             }

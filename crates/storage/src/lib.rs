@@ -18,6 +18,9 @@ mod tx;
 mod user_data;
 mod value;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 pub use db::{Clock, Db, FenceRequest, Settings};
 pub use engine::{BucketLock, CommitError, Engine, Mode};
 pub use error::{Class, KeyInUse, Refusal, StorageError, TxError, WorkError};
@@ -26,12 +29,13 @@ pub use idempotency::{IdempotencyKey, Outcome, RequestIdError};
 pub use migration::Migration;
 pub use observe::{TxKind, TxObserver, TxOutcome, transactions_total};
 pub use outbox::{OutboxEvent, OutboxReader, OutboxRow, Stream};
+pub use ownership::{Ownership, StepError, published};
 pub use page::{PageError, PageScope, PageSize};
 pub use seal::{MAX_TOKEN_LEN, SealError, SealKey, SealKeys, SealKeysError};
 pub use sqlite::{DbConfig, Sqlite};
 pub use tx::Tx;
 pub use user_data::{
-    CoverageError, ExportCursor, ExportPage, Rows, TableSpec, USER_KEY, UserData, UserTables, check_participants,
-    own_participants,
+    CoverageError, ExportCursor, ExportPage, Participants, Rows, TableSpec, USER_KEY, UserData, UserTables,
+    check_participants, own_participants,
 };
 pub use value::{Row, Value};

@@ -1,13 +1,52 @@
 //! The rows that say who is home, and the steps of a move on them.
+//!
+//! Each step is one transaction: lock the bucket exclusively (OWN-4), read, let the pure function of
+//! [`cell_map::ownership`] decide, write exactly what it returned. The functions are those that the model checks.
 
 mod bootstrap;
+mod bucket_move;
+mod change;
+mod publication;
 pub(crate) mod row;
+mod user_move;
 
-use crate::{Engine, StorageError, Tx, Value};
+pub use change::StepError;
+pub(crate) use change::{Change, Events};
+pub use publication::published;
+
+use crate::{Db, Engine, Mode, Sqlite, StorageError, Tx, TxKind, Value, engine::BucketLock};
 use cell_map::{
     BucketId, UserKey,
-    ownership::{AwayRow, UserRow},
+    ownership::{AwayRow, KeyRows, UserRow},
 };
+
+/// The ownership rows of a database, as the mover sees them. From [`Db::ownership`].
+pub struct Ownership<E: Engine = Sqlite> {
+    db: Db<E>,
+}
+
+impl<E: Engine> Db<E> {
+    /// The steps of moves on this database.
+    #[must_use]
+    pub fn ownership(&self) -> Ownership<E> {
+        Ownership { db: self.clone() }
+    }
+}
+
+impl<E: Engine> Ownership<E> {
+    /// A key's rows as they stand, without a lock.
+    ///
+    /// # Errors
+    /// If the database failed or the bucket has no row.
+    pub async fn rows(&self, key: &UserKey) -> Result<KeyRows, StorageError> {
+        let key = key.clone();
+        self.db
+            .upkeep(TxKind::Ownership, Mode::Read, move |tx| {
+                Box::pin(async move { Ok(tx.key_rows(BucketLock::Shared, BucketId::of(&key), &key).await?) })
+            })
+            .await
+    }
+}
 
 fn key_values(key: &UserKey) -> [Value; 2] {
     [key.as_bytes().into(), i64::from(BucketId::of(key).get()).into()]

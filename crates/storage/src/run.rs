@@ -172,7 +172,7 @@ async fn roll_back<E: Engine>(limit: std::time::Duration, lease: &mut E::Lease) 
     match timeout(limit, E::rollback(lease)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%error, "rollback failed; the connection will be repaired before its next use")
+            tracing::warn!(%error, "rollback failed; the connection will be repaired before its next use");
         }
         Err(_) => tracing::warn!("rollback takes long; the connection will be repaired before its next use"),
     }

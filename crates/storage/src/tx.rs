@@ -106,7 +106,7 @@ impl<E: Engine> Tx<E> {
         if self.mode == Mode::Read {
             return Err(StorageError::ReadOnly("emit an event"));
         }
-        let traceparent = self.shared.settings.observer.as_ref().and_then(|observer| observer.traceparent());
+        let traceparent = self.traceparent();
         let now = self.now_ms();
         let (key, epoch) = match &self.user {
             Some((key, epochs)) => (key.as_bytes(), epochs.user),
@@ -115,6 +115,16 @@ impl<E: Engine> Tx<E> {
         outbox::append::<E>(&mut self.lease, Stream::Events, key, epoch, event, traceparent, now).await?;
         self.events += 1;
         Ok(())
+    }
+
+    /// The trace context of the current span.
+    pub(crate) fn traceparent(&self) -> Option<String> {
+        self.shared.settings.observer.as_ref().and_then(|observer| observer.traceparent())
+    }
+
+    /// The user-scoped tables of this database.
+    pub(crate) fn user_tables(&self) -> Arc<[String]> {
+        Arc::clone(&self.shared.user_tables)
     }
 
     /// Locks a bucket and reads a key's rows.

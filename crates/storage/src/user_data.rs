@@ -10,7 +10,7 @@ pub use table::{TableSpec, UserTables};
 
 use crate::{BoxFuture, Db, Engine, Mode, Sqlite, StorageError, TxKind, Value};
 use cell_map::UserKey;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The column that makes a table user-scoped.
 pub const USER_KEY: &str = "user_key";
@@ -85,6 +85,9 @@ pub trait UserData<E: Engine = Sqlite>: Send + Sync {
     ) -> BoxFuture<'c, Result<u64, StorageError>>;
 }
 
+/// Every participant of a database but this crate's own, which are added by themselves.
+pub type Participants<E = Sqlite> = Arc<[Arc<dyn UserData<E>>]>;
+
 /// This crate's own participants: answers of idempotency keys, and events that wait for delivery.
 #[must_use]
 pub fn own_participants() -> UserTables {
@@ -95,7 +98,7 @@ pub fn own_participants() -> UserTables {
             // Events that are not delivered yet move with their user; ids belong to the table, states to the cell.
             TableSpec::new("outbox", &["stream", "user_epoch", "sequence"])
                 .omit(&["id", "state", "done_ms"])
-                .only("state <> 'done'")
+                .only("stream = 'events' AND state <> 'done'")
                 .import_with("state", "importing"),
         ],
     )

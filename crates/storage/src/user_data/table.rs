@@ -207,7 +207,7 @@ impl<E: Engine> UserData<E> for UserTables {
                 loop {
                     let page = spec.page::<E>(connection, key, &after, DIGEST_PAGE).await?;
                     for row in &page.rows {
-                        hasher.update(&[b'r']);
+                        hasher.update(b"r");
                         for (column, value) in page.columns.iter().zip(row) {
                             hash_bytes(&mut hasher, column.as_bytes());
                             hash_value(&mut hasher, value);
@@ -218,7 +218,7 @@ impl<E: Engine> UserData<E> for UserTables {
                         None => break,
                     }
                 }
-                hasher.update(&[b'e']);
+                hasher.update(b"e");
             }
             Ok(*hasher.finalize().as_bytes())
         })

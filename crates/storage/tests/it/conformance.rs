@@ -1,0 +1,3 @@
+//! The conformance suite over SQLite.
+
+storage::conformance_suite!(crate::sqlite::Files);

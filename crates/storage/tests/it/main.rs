@@ -1,0 +1,4 @@
+//! Everything this crate promises, on SQLite.
+
+mod conformance;
+mod sqlite;
