@@ -33,13 +33,12 @@ impl Members {
         Self { context }
     }
 
-    /// One member, if he is at home here.
-    async fn find(&self, id: &UserKey) -> Result<Member, TxError<Error>> {
-        let key = id.clone();
-        let fence = self.context.fence(id);
+    /// The member whom the fence is for, if he is at home here.
+    async fn find(&self, fence: FenceRequest<'_>) -> Result<Member, TxError<Error>> {
+        let key = fence.key.clone();
         let read =
             self.context.db.fenced_read(&fence, move |tx| Box::pin(async move { store::find(tx.conn(), &key).await }));
-        read.await?.ok_or_else(|| TxError::Business(Error::NotFound(convert::user_id(id))))
+        read.await?.ok_or_else(|| TxError::Business(Error::NotFound(convert::user_id(fence.key))))
     }
 }
 
