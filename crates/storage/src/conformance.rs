@@ -28,7 +28,7 @@ pub trait Factory: Send + Sync + 'static {
     /// DDL of the suite's tables in the engine's dialect:
     /// `suite_account(user_key bytes, item integer, amount integer CHECK (amount >= 0), PRIMARY KEY (user_key, item))`,
     /// `suite_note(user_key bytes, note_id text, body text, picture bytes, weight double, PRIMARY KEY (user_key, note_id))`
-    /// whose last three columns may be null, and `suite_shared(id integer PRIMARY KEY, value integer)`.
+    /// whose last three columns may be null, `suite_profile(user_key bytes PRIMARY KEY, name text)`, and `suite_shared(id integer PRIMARY KEY, value integer)`.
     const TABLES: &'static str;
 
     /// A new empty database.

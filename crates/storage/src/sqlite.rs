@@ -50,7 +50,9 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    fn new(config: &DbConfig) -> Self {
+    /// The engine over this file. Connects when first used.
+    #[must_use]
+    pub fn new(config: &DbConfig) -> Self {
         let base = SqliteConnectOptions::new()
             .filename(&config.path)
             .foreign_keys(true)

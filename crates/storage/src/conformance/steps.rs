@@ -19,7 +19,11 @@ use cell_map::{
 use std::sync::Arc;
 
 fn participants<E: Engine>() -> Participants<E> {
-    let tables = vec![TableSpec::new("suite_account", &["item"]), TableSpec::new("suite_note", &["note_id"])];
+    let tables = vec![
+        TableSpec::new("suite_profile", &[]),
+        TableSpec::new("suite_account", &["item"]),
+        TableSpec::new("suite_note", &["note_id"]),
+    ];
     Arc::new([Arc::new(UserTables::new("suite", tables)) as Arc<dyn UserData<E>>])
 }
 

@@ -15,7 +15,11 @@ use std::sync::Arc;
 type Participant<E> = Arc<dyn UserData<E>>;
 
 fn participant<E: Engine>() -> Participant<E> {
-    let tables = vec![TableSpec::new("suite_account", &["item"]), TableSpec::new("suite_note", &["note_id"])];
+    let tables = vec![
+        TableSpec::new("suite_profile", &[]),
+        TableSpec::new("suite_account", &["item"]),
+        TableSpec::new("suite_note", &["note_id"]),
+    ];
     Arc::new(UserTables::new("suite", tables))
 }
 
@@ -84,8 +88,10 @@ async fn fill<E: Engine>(db: &Db<E>, user: &UserKey, rng: &mut rand::rngs::StdRn
         let weight = maybe(Value::Real(n as f64 / 3.0));
         notes.push(vec![user.as_bytes().into(), format!("n{n}").into(), text, picture, weight]);
     }
+    let profile = vec![user.as_bytes().into(), format!("name {}", rng.random_range(0..100)).into()];
     let written = db.global(move |tx| {
         Box::pin(async move {
+            tx.execute("INSERT INTO suite_profile (user_key, name) VALUES (?, ?)", profile).await?;
             for note in notes {
                 let sql = "INSERT INTO suite_note (user_key, note_id, body, picture, weight) VALUES (?, ?, ?, ?, ?)";
                 tx.execute(sql, note).await?;
@@ -159,8 +165,8 @@ pub async fn a_forgotten_table_is_found<F: Factory>(factory: &F) {
         UserTables::new("other", tables)
     };
     assert_eq!(check_participants(&db, &[&*suite]).await.expect("a read"), Ok(()));
-    let nobody = check_participants(&db, &[]).await.expect("a read").expect_err("two tables are forgotten");
-    assert_eq!(nobody.uncovered, ["suite_account", "suite_note"]);
+    let nobody = check_participants(&db, &[]).await.expect("a read").expect_err("three tables are forgotten");
+    assert_eq!(nobody.uncovered, ["suite_account", "suite_note", "suite_profile"]);
     let other = check(vec!["suite_account", "suite_gone"]);
     let wrong = check_participants(&db, &[&*suite, &other]).await.expect("a read").expect_err("two faults");
     assert_eq!((wrong.missing, wrong.doubled), (vec!["suite_gone".into()], vec!["suite_account".into()]));

@@ -19,7 +19,7 @@ pub struct TableSpec {
 
 impl TableSpec {
     /// A table whose rows of one user are told apart and ordered by the columns `order`; together with `user_key` they
-    /// must be unique and not null.
+    /// must be unique and not null. Empty for a table with one row per user.
     #[must_use]
     pub const fn new(table: &'static str, order: &'static [&'static str]) -> Self {
         Self { table, order, omit: &[], only: None, import_with: None }
@@ -65,7 +65,7 @@ impl TableSpec {
         limit: u32,
     ) -> Result<Rows, StorageError> {
         let columns = self.columns::<E>(connection).await?;
-        let order = self.order.join(", ");
+        let order = if self.order.is_empty() { USER_KEY.to_owned() } else { self.order.join(", ") };
         let mut sql = format!("SELECT {} FROM {} WHERE {USER_KEY} = ?", columns.join(", "), self.table);
         if let Some(condition) = self.only {
             sql += &format!(" AND ({condition})");
@@ -85,6 +85,9 @@ impl TableSpec {
 
     /// Where the page after these rows begins; none if the page was not full.
     fn position(&self, page: &Rows, limit: u32) -> Option<Vec<Value>> {
+        if self.order.is_empty() {
+            return None;
+        }
         let last = page.rows.last().filter(|_| page.rows.len() >= limit as usize)?;
         let value = |column: &&str| page.columns.iter().position(|c| c == column).map(|at| last[at].clone());
         self.order.iter().map(value).collect()
@@ -112,11 +115,12 @@ impl TableSpec {
         let update: Vec<_> = update.map(|column| format!("{column} = excluded.{column}")).collect();
         let conflict =
             if update.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", update.join(", ")) };
-        let unique = self.order.join(", ");
+        let unique: Vec<_> = std::iter::once(&USER_KEY).chain(self.order).copied().collect();
         let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT ({USER_KEY}, {unique}) DO {conflict}",
+            "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT ({}) DO {conflict}",
             self.table,
-            names.join(", ")
+            names.join(", "),
+            unique.join(", ")
         );
         for row in rows.rows {
             if row.len() != rows.columns.len() {

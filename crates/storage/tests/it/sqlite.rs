@@ -24,6 +24,7 @@ impl Factory for Files {
           user_key BLOB NOT NULL, note_id TEXT NOT NULL, body TEXT, picture BLOB, weight REAL,
           PRIMARY KEY (user_key, note_id)
         ) STRICT;
+        CREATE TABLE suite_profile (user_key BLOB PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
         CREATE TABLE suite_shared (id INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;";
 
     async fn create(&self) -> TempDir {
