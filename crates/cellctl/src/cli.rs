@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[command(name = "cellctl", version)]
 pub struct Cli {
     /// Front door of the router to ask
-    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:7000", env = "CELLMESH_ROUTER")]
+    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:7000")]
     router: String,
     /// Answer in JSON
     #[arg(long, global = true)]

@@ -76,7 +76,12 @@ impl Process {
             bail!("{name} is running already");
         }
         let output = open_log(log)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // Its files configure a cluster, not what happens to be set where it is started.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CELLMESH_")) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(args)
             .stdin(Stdio::piped())
             .stdout(output.try_clone().context("duplicating a log's descriptor")?)
