@@ -3,7 +3,7 @@
 //! 1. `begin` at the source: `home → moving`.
 //! 2. Every resident user moves by himself ([`super::UserMove`]).
 //! 3. `flip` at the source: `moving → gone`, in one transaction with the count of who is left.
-//! 4. What the source knows of users elsewhere is final now and is copied ([`KeyRows::final_away`],
+//! 4. What the source knows of users elsewhere is final now and is copied ([`KeyRows::whereabouts`],
 //!    [`Flipped::copy_away`]).
 //! 5. `open` at the target.
 //! 6. The map ([`Flipped::check_map`]).
@@ -255,9 +255,30 @@ impl Flipped {
 }
 
 impl KeyRows {
-    /// What a source that let go of the bucket knows of a user elsewhere, for [`Flipped::copy_away`]: his `away` row or, if
-    /// higher, where his own row says he went. The latter matters when he left before the bucket came here and his
-    /// publication is still on its way.
+    /// What the database of `me`, which let go of the bucket, knows of where a user lives, for [`Flipped::copy_away`]: his
+    /// `away` row or, if as high, his own row, in whatever state it is. `None` if it has neither.
+    ///
+    /// The `away` rows alone would not do. A user may have left before the bucket came here, his publication still on its
+    /// way; or come back between the flip and the copy, which deletes his `away` row. Whatever the row says, its owner is
+    /// the real one or knows a later one.
+    #[must_use]
+    pub fn whereabouts(&self, me: &CellId) -> Option<AwayRow> {
+        let own = self.user.as_ref().map(|user| {
+            let cell = match &user.state {
+                UserState::Home | UserState::Frozen => me,
+                UserState::Importing { from } => from,
+                UserState::MovedTo { cell } => cell,
+            };
+            AwayRow { cell: cell.clone(), epoch: user.epoch }
+        });
+        match (&self.away, own) {
+            (Some(away), Some(own)) if own.epoch >= away.epoch => Some(own),
+            (Some(away), _) => Some(away.clone()),
+            (None, own) => own,
+        }
+    }
+
+    /// Like [`Self::whereabouts`], without users at home or importing: not enough.
     #[must_use]
     pub fn final_away(&self) -> Option<AwayRow> {
         let moved = self.user.as_ref().and_then(|user| match &user.state {

@@ -15,6 +15,8 @@ enum Broken {
     TheSourceRemembersWhoLeft,
     /// Only `away` rows are copied after a flip, not what user rows say.
     LeaversAreCopied,
+    /// A user who came back to the source since the flip is not copied.
+    ReturnersAreCopied,
     /// No `away` row is written from publications.
     PublicationsReachTheBucketsHome,
     /// A publication overwrites a later one.
@@ -53,6 +55,8 @@ struct Cells {
     bucket_moves: u8,
     /// Attempts at a bucket's move beyond its first.
     takeovers: u8,
+    /// Moves given up although nothing was refused.
+    aborts: u8,
     writes: u8,
 }
 
@@ -67,6 +71,7 @@ struct State {
     user_moves_begun: u8,
     bucket_moves_begun: u8,
     takeovers: u8,
+    aborts: u8,
     /// Who was left in the bucket when somebody last looked.
     counted: Option<Counted>,
 }
@@ -276,7 +281,11 @@ impl Cells {
                 if self.breaks(Broken::LeaversAreCopied) || self.breaks(Broken::TheSourceRemembersWhoLeft) {
                     rows.user = None;
                 }
-                if let Some(known) = rows.final_away() {
+                let known = match self.breaks(Broken::ReturnersAreCopied) {
+                    true => rows.final_away(),
+                    false => rows.whereabouts(source),
+                };
+                if let Some(known) = known {
                     let step = flipped.copy_away(target, &state.dbs[t].rows, known).map_err(drop)?;
                     if !self.breaks(Broken::AwayIsCopiedBeforeOpening) {
                         state.dbs[t].put_away(step.written());
@@ -316,6 +325,7 @@ impl Model for Cells {
             user_moves_begun: 0,
             bucket_moves_begun: 0,
             takeovers: 0,
+            aborts: 0,
             counted: None,
         }]
     }
@@ -337,7 +347,9 @@ impl Model for Cells {
             }
             if db.rows.home_epoch().is_some() {
                 let budget = state.user_moves_begun < self.user_moves;
-                let targets = (0..3).filter(|to| *to != at && (budget || moving_to(db) == Some(*to)));
+                let residents = state.user_moves_begun < self.user_moves + state.bucket_moves_begun + state.aborts;
+                let resident = |to| residents && moving_to(db) == Some(to);
+                let targets = (0..3).filter(|to| *to != at && (budget || resident(*to)));
                 actions.extend(targets.map(|target| Action::BeginMove { source: at, target }));
             }
             if db.rows.bucket.is_home() && state.bucket_moves_begun < self.bucket_moves {
@@ -346,7 +358,7 @@ impl Model for Cells {
         }
         for (which, (_, stage)) in state.moves.iter().enumerate() {
             actions.push(Action::StepMove(which));
-            if *stage == UserStage::Prepared {
+            if *stage == UserStage::Prepared && state.aborts < self.aborts {
                 actions.push(Action::AbortMove(which));
             }
             if *stage == UserStage::Committed && self.breaks(Broken::PublishingIsPartOfOpening) {
@@ -387,7 +399,10 @@ impl Model for Cells {
                     None => drop(state.moves.remove(which)),
                 }
             }
-            Action::AbortMove(which) => state.moves[which].1 = UserStage::Refused,
+            Action::AbortMove(which) => {
+                state.moves[which].1 = UserStage::Refused;
+                state.aborts += 1;
+            }
             Action::OpenInSilence(which) => {
                 let (plan, stage) = state.moves.remove(which);
                 self.step_move(&mut state, &plan, stage).ok()?;
@@ -501,11 +516,14 @@ fn at_rest(model: &Cells, state: &State) -> bool {
 #[ignore]
 fn measure() {
     let n: Vec<u8> = std::env::var("SIZE").unwrap().split(',').map(|n| n.parse().unwrap()).collect();
-    holds("measure", Cells { broken: None, user_moves: n[0], bucket_moves: n[1], takeovers: n[2], writes: n[3] });
+    holds(
+        "measure",
+        Cells { broken: None, user_moves: n[0], bucket_moves: n[1], takeovers: n[2], aborts: n[3], writes: n[4] },
+    );
 }
 
 #[test]
 fn smallest() {
     let _ = (soak(), breaks::<Cells>);
-    holds("publish", Cells { broken: None, user_moves: 1, bucket_moves: 1, takeovers: 0, writes: 1 });
+    holds("publish", Cells { broken: None, user_moves: 1, bucket_moves: 1, takeovers: 0, aborts: 1, writes: 1 });
 }
