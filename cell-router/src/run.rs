@@ -241,7 +241,7 @@ async fn follow_maps(common: Arc<Common>, mut maps: watch::Receiver<Arc<CellMap>
         worlds.send_modify(|version| *version += 1);
     }
     // No map can come any more; workers keep the last.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Opens and closes readiness and health as instances come and go.

@@ -1,5 +1,7 @@
 //! The router's promises, kept by routers in this process with tiny gRPC servers behind them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod batches;
 mod ending;
 mod limits;

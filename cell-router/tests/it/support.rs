@@ -97,7 +97,6 @@ pub fn get(account: &str) -> Vec<u8> {
 /// What a server behind the router was asked.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub path: String,
     pub headers: HeaderMap,
     pub message: Bytes,
 }
@@ -227,7 +226,7 @@ where
         calls.spawn(async move {
             let (head, body) = request.into_parts();
             let Some(message) = message(body).await else { return };
-            let call = Seen { path: head.uri.path().to_owned(), headers: head.headers, message };
+            let call = Seen { headers: head.headers, message };
             let number = {
                 let mut seen = seen.lock().unwrap();
                 seen.push(call.clone());
