@@ -470,14 +470,21 @@ impl Model for Cells {
             Property::always("the bucket's home knows of a pin before the map does", |_, state: &State| {
                 let Some((Some(_), epoch)) = state.map.pin else { return true };
                 let mut homes = state.dbs.iter().filter(|db| db.rows.bucket.is_home());
-                homes.all(|db| {
-                    let user = db.rows.user.as_ref().map(|user| user.epoch);
-                    user.max(db.rows.away.as_ref().map(|away| away.epoch)) >= Some(epoch)
-                })
+                homes.all(|db| known(db) >= Some(epoch))
+            }),
+            Property::always("the cell that the map names knows the epoch that the map knows", |_, state: &State| {
+                let Some((cell, epoch)) = state.map.pin else { return true };
+                known(&state.dbs[cell.unwrap_or(state.map.bucket)]) >= Some(epoch)
             }),
             Property::always("at rest the map, the bucket and every redirect name the one home", at_rest),
         ]
     }
+}
+
+/// The latest epoch of the user that a database has heard of.
+fn known(db: &Db) -> Option<UserEpoch> {
+    let user = db.rows.user.as_ref().map(|user| user.epoch);
+    user.max(db.rows.away.as_ref().map(|away| away.epoch))
 }
 
 fn superseded(state: &State, run: &BucketRun) -> bool {
@@ -513,17 +520,127 @@ fn at_rest(model: &Cells, state: &State) -> bool {
 }
 
 #[test]
-#[ignore]
-fn measure() {
-    let n: Vec<u8> = std::env::var("SIZE").unwrap().split(',').map(|n| n.parse().unwrap()).collect();
-    holds(
-        "measure",
-        Cells { broken: None, user_moves: n[0], bucket_moves: n[1], takeovers: n[2], aborts: n[3], writes: n[4] },
-    );
+fn own_3_own_14_and_own_19_hold_while_users_and_their_bucket_move() {
+    let size = |user_moves, bucket_moves, takeovers, aborts| Cells {
+        broken: None,
+        user_moves,
+        bucket_moves,
+        takeovers,
+        aborts,
+        writes: 1,
+    };
+    holds("publish, user moves", size(3, 1, 0, 0));
+    holds("publish, bucket moves", size(1, 2, 1, 0));
+    holds("publish, given up and taken over", size(1, 1, 1, 1));
+    if soak() {
+        holds("publish, two of each", size(2, 2, 0, 0));
+        holds("publish, user moves given up", size(3, 1, 0, 1));
+        holds("publish, all", size(2, 1, 1, 1));
+        holds("publish, three bucket moves", size(1, 3, 1, 0));
+    }
+}
+
+const TWO_HOMES: &str = "at most one home";
+const LOST: &str = "no acknowledged write is lost";
+const REDIRECTS: &str = "redirects rise and end";
+const AT_REST: &str = "at rest the map, the bucket and every redirect name the one home";
+
+fn user_moves(rule: Broken, property: &'static str) {
+    let model = Cells { broken: Some(rule), user_moves: 2, bucket_moves: 1, takeovers: 0, aborts: 0, writes: 1 };
+    breaks(&format!("{rule:?}"), model, property);
+}
+
+fn bucket_moves(rule: Broken, property: &'static str) {
+    let model = Cells { broken: Some(rule), user_moves: 0, bucket_moves: 2, takeovers: 1, aborts: 0, writes: 1 };
+    breaks(&format!("{rule:?}"), model, property);
 }
 
 #[test]
-fn smallest() {
-    let _ = (soak(), breaks::<Cells>);
-    holds("publish", Cells { broken: None, user_moves: 1, bucket_moves: 1, takeovers: 0, aborts: 1, writes: 1 });
+fn own_3_is_needed_the_source_remembers_who_left() {
+    user_moves(Broken::TheSourceRemembersWhoLeft, TWO_HOMES);
+}
+
+#[test]
+fn own_3_is_needed_publications_reach_the_buckets_home() {
+    user_moves(Broken::PublicationsReachTheBucketsHome, AT_REST);
+}
+
+#[test]
+fn own_3_is_needed_an_away_row_gives_way_only_to_a_higher_epoch() {
+    user_moves(Broken::AwayOnlyIfHigher, AT_REST);
+}
+
+#[test]
+fn own_3_is_needed_publications_follow_the_bucket() {
+    user_moves(Broken::AwayFollowsTheBucket, AT_REST);
+}
+
+#[test]
+fn own_19_is_needed_the_buckets_home_learns_before_the_map() {
+    user_moves(Broken::AwayComesBeforeThePin, "the bucket's home knows of a pin before the map does");
+}
+
+#[test]
+fn own_14_is_needed_the_flip_counts_user_rows() {
+    user_moves(Broken::TheFlipCountsRows, AT_REST);
+}
+
+#[test]
+fn own_14_is_needed_the_flip_counts_users_without_a_row() {
+    user_moves(Broken::TheFlipCountsRowlessData, LOST);
+}
+
+#[test]
+fn own_14_is_needed_away_rows_are_copied_before_the_target_opens() {
+    user_moves(Broken::AwayIsCopiedBeforeOpening, TWO_HOMES);
+}
+
+#[test]
+fn own_14_is_needed_a_moving_bucket_takes_nobody_in() {
+    user_moves(Broken::AMovingBucketTakesNobodyIn, LOST);
+}
+
+#[test]
+fn own_14_is_needed_who_left_before_the_bucket_came_is_copied_too() {
+    user_moves(Broken::LeaversAreCopied, TWO_HOMES);
+}
+
+#[test]
+fn own_14_is_needed_who_came_back_after_the_flip_is_copied_too() {
+    user_moves(Broken::ReturnersAreCopied, TWO_HOMES);
+}
+
+#[test]
+fn own_14_is_needed_the_map_asks_the_buckets_new_home() {
+    bucket_moves(Broken::TheMapAsksTheBucketsHome, AT_REST);
+}
+
+#[test]
+fn the_epoch_pair_is_needed_buckets_have_epochs() {
+    bucket_moves(Broken::BucketEpochsAreCompared, REDIRECTS);
+}
+
+#[test]
+fn the_epoch_pair_is_not_compared_for_users_who_moved() {
+    user_moves(Broken::BucketEpochsOfMoversAreIgnored, AT_REST);
+}
+
+#[test]
+fn own_19_is_needed_publishing_is_part_of_opening() {
+    user_moves(Broken::PublishingIsPartOfOpening, AT_REST);
+}
+
+#[test]
+fn own_19_is_needed_the_map_takes_only_higher_epochs() {
+    user_moves(Broken::TheMapTakesOnlyHigher, AT_REST);
+}
+
+#[test]
+fn own_19_is_needed_a_dropped_pin_leaves_a_tombstone() {
+    user_moves(Broken::ADroppedPinLeavesATombstone, AT_REST);
+}
+
+#[test]
+fn own_19_is_needed_a_pin_is_dropped_only_for_the_maps_cell_of_the_bucket() {
+    user_moves(Broken::DroppingNeedsTheMapsCell, "the cell that the map names knows the epoch that the map knows");
 }
