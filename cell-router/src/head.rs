@@ -1,10 +1,11 @@
 //! The checks of a request's head, before any byte of its message is read: early rejection.
 
 use crate::{brain::Brain, decide::MAX_HOPS, method::Method};
-use http::{StatusCode, header::CONTENT_TYPE, request::Parts};
+use http::{StatusCode, request::Parts};
 use mesh_layers::{
     Listener, MeshError, Reason,
     frame::Encoding,
+    layer::calls::{NotAdmitted, check_http},
     metadata, timeout,
     trust::{self, Believed, PeerToken},
 };
@@ -13,7 +14,6 @@ use std::{
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
-use tonic::Code;
 
 /// When a caller that was shed should come again.
 const SHED_DELAY: Duration = Duration::from_millis(200);
@@ -85,8 +85,7 @@ pub fn admit<'b>(
         Box::new(Rejection { error, http: StatusCode::OK, hostile: true, method })
     };
     let believed = trust::admit(gate.listener, gate.token, &mut head.headers).map_err(|error| reject(error, None))?;
-    if let Some((http, why)) = not_grpc(head) {
-        let error = MeshError::bad_request(why).with_code(Code::InvalidArgument);
+    if let Err(NotAdmitted { http, error }) = check_http(&head.method, &head.headers) {
         return Err(Box::new(Rejection { http, ..*reject(error, None) }));
     }
     let path = head.uri.path();
@@ -124,21 +123,4 @@ pub fn admit<'b>(
         return Err(turn_away(MeshError::rate_limited("too many calls are in flight", SHED_DELAY)));
     }
     Ok(Entry::Routed(Admitted { method, believed, deadline: now + granted, encoding }))
-}
-
-/// Why a request is no gRPC call, with the HTTP status that gRPC prescribes for it.
-fn not_grpc(head: &Parts) -> Option<(StatusCode, &'static str)> {
-    if head.method != http::Method::POST {
-        return Some((StatusCode::METHOD_NOT_ALLOWED, "http method is not POST"));
-    }
-    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let suffix = content_type.strip_prefix(b"application/grpc");
-    let proto = suffix.is_some_and(|rest| {
-        let rest = rest.strip_prefix(b"+proto").unwrap_or(rest);
-        rest.is_empty() || rest[0] == b';'
-    });
-    (!proto).then_some((
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "content-type is not application/grpc or application/grpc+proto",
-    ))
 }

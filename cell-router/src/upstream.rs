@@ -1,10 +1,9 @@
 //! Connections to instances and to other cells' routers, of one worker.
 //!
-//! Several connections to a target, so that one that dies takes a share of the calls with it and not all. A connection is
-//! retired before it has brought so many empty DATA frames that h2 would end it (h2 0.4.20 allows 100 in a connection's
-//! life, which an odd service behind it may send).
+//! Several connections to a target, so that one that dies takes a share of the calls with it and not all.
 
 mod link;
+mod sieve;
 
 use crate::{balance::Gauge, world::Endpoint};
 use bytes::Bytes;
@@ -141,11 +140,6 @@ impl Trip {
     pub fn failed(&self) {
         self.answered.store(true, Relaxed);
         self.target.gauge.failed(self.target.origin.elapsed());
-    }
-
-    /// An empty DATA frame came.
-    pub fn saw_empty_data(&self) {
-        self.link.saw_empty_data();
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use mesh_layers::{MeshError, metadata};
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -43,8 +43,8 @@ pub(super) struct Coming {
     pub(super) trip: Trip,
     /// Cross-cell hops that it took.
     pub(super) hops: u32,
-    /// Whether it came through another cell's router.
-    pub(super) from_cell: bool,
+    /// The cell that served it, unless the response says so itself and may be believed: it came from another router.
+    pub(super) cell: Option<HeaderValue>,
     /// The attempt's span, if it is traced.
     pub(super) span: Option<ClientSpan>,
 }
@@ -118,8 +118,10 @@ pub(super) async fn attempts(
                         let outcome = if has_status { outcome(response.headers()) } else { Outcome::Answer };
                         match pass.after(outcome, now, worker.chance()) {
                             Step::Relay => {
-                                let (hops, from_cell) = (place.believed.hops, place.cell.is_some());
-                                return Ok(Some(Box::new(Coming { response, trip, hops, from_cell, span })));
+                                let named = place.cell.is_some() && response.headers().contains_key(metadata::CELL);
+                                let cell = (!named).then(|| place.way(brain).name.clone());
+                                let hops = place.believed.hops;
+                                return Ok(Some(Box::new(Coming { response, trip, hops, cell, span })));
                             }
                             step => {
                                 end(span, Some(status(response.headers())));

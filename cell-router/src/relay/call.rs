@@ -117,10 +117,10 @@ async fn relay(
     mut respond: SendResponse<Bytes>,
     mut late: Pin<&mut Sleep>,
 ) -> Option<Code> {
-    let Coming { response, trip, hops: hops_made, from_cell, span } = coming;
+    let Coming { response, trip, hops: hops_made, cell, span } = coming;
     let (mut head, mut from) = response.into_parts();
-    if !from_cell || !head.headers.contains_key(metadata::CELL) {
-        head.headers.insert(metadata::CELL, brain.worlds.instances().name.clone());
+    if let Some(cell) = cell {
+        head.headers.insert(metadata::CELL, cell);
     }
     head.headers.insert(metadata::HOPS, hops(hops_made));
     let trailers_only = from.is_end_stream();
@@ -130,7 +130,7 @@ async fn relay(
         end(span, code);
         return code;
     }
-    let mut pump = Pump::new(&mut from, &mut to, &trip);
+    let mut pump = Pump::new(&mut from, &mut to);
     let ended = poll_fn(|cx| match pump.poll(cx) {
         Poll::Ready(ended) => Poll::Ready(Some(ended)),
         Poll::Pending => late.as_mut().poll(cx).map(|()| None),

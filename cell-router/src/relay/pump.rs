@@ -1,6 +1,5 @@
 //! Passing a response's frames and trailers on as they come, no faster than the caller takes them.
 
-use crate::upstream::Trip;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::HeaderMap;
@@ -24,15 +23,14 @@ pub(super) enum Cut {
 pub(super) struct Pump<'s> {
     from: &'s mut RecvStream,
     to: &'s mut SendStream<Bytes>,
-    trip: &'s Trip,
     data: Option<Bytes>,
     sent_any: bool,
     in_trailers: bool,
 }
 
 impl<'s> Pump<'s> {
-    pub(super) fn new(from: &'s mut RecvStream, to: &'s mut SendStream<Bytes>, trip: &'s Trip) -> Self {
-        Self { from, to, trip, data: None, sent_any: false, in_trailers: false }
+    pub(super) fn new(from: &'s mut RecvStream, to: &'s mut SendStream<Bytes>) -> Self {
+        Self { from, to, data: None, sent_any: false, in_trailers: false }
     }
 
     /// Moves what can be moved; at the end gives the status of the trailers.
@@ -72,7 +70,7 @@ impl<'s> Pump<'s> {
                 let _ = self.from.flow_control().release_capacity(length);
             }
             match ready!(self.from.poll_data(cx)) {
-                Some(Ok(data)) if data.is_empty() => self.trip.saw_empty_data(),
+                Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => self.data = Some(data),
                 Some(Err(_)) => return Poll::Ready(Err(Cut::Sender)),
                 None => self.in_trailers = true,

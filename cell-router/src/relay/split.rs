@@ -144,7 +144,7 @@ async fn one_part(
 
 /// The one message of a part's response.
 async fn collect(coming: Coming, limit: usize) -> Result<Bytes, MeshError> {
-    let Coming { response, trip, .. } = coming;
+    let Coming { response, trip: _trip, .. } = coming;
     let (head, mut body) = response.into_parts();
     if body.is_end_stream() {
         return Err(failed(&head.headers));
@@ -153,9 +153,6 @@ async fn collect(coming: Coming, limit: usize) -> Result<Bytes, MeshError> {
     let mut bytes = BytesMut::new();
     while let Some(data) = body.data().await {
         let data = data.map_err(broken)?;
-        if data.is_empty() {
-            trip.saw_empty_data();
-        }
         if bytes.len() + data.len() > limit + frame::HEADER_LEN {
             return Err(MeshError::message_too_large(limit));
         }

@@ -1,5 +1,6 @@
 //! One HTTP/2 connection to an instance or router.
 
+use super::sieve::Sieve;
 use bytes::Bytes;
 use h2::{
     Ping, PingPong,
@@ -22,8 +23,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for a ping's answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Empty DATA frames after which a connection takes no more calls; h2 ends it after 100.
-const EMPTY_DATA: u32 = 50;
 /// Window of one response.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of all responses together.
@@ -36,7 +35,6 @@ const HEADER_LIST: u32 = 32 * 1024;
 pub(super) struct Link {
     sender: SendRequest<Bytes>,
     in_flight: AtomicU32,
-    empty_data: AtomicU32,
     retired: Notify,
 }
 
@@ -54,17 +52,16 @@ pub(super) async fn connect(address: &str) -> io::Result<(Arc<Link>, Driver)> {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_LIST);
-        builder.handshake(socket).await.map_err(io::Error::other)
+        builder.handshake(Sieve::new(socket)).await.map_err(io::Error::other)
     };
     let (sender, connection) =
         timeout(CONNECT, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let driver = tokio::spawn(drive(connection));
-    let (in_flight, empty_data) = (AtomicU32::new(0), AtomicU32::new(0));
-    Ok((Arc::new(Link { sender, in_flight, empty_data, retired: Notify::new() }), driver))
+    Ok((Arc::new(Link { sender, in_flight: AtomicU32::new(0), retired: Notify::new() }), driver))
 }
 
 /// Moves the connection's bytes until it ends or is silent for too long.
-async fn drive(mut connection: Connection<TcpStream, Bytes>) {
+async fn drive(mut connection: Connection<Sieve<TcpStream>, Bytes>) {
     let pings = connection.ping_pong();
     tokio::select! {
         biased;
@@ -110,12 +107,6 @@ impl Link {
 
     pub(super) fn end(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
-    }
-
-    pub(super) fn saw_empty_data(&self) {
-        if self.empty_data.fetch_add(1, Relaxed) + 1 == EMPTY_DATA {
-            self.retire();
-        }
     }
 
     /// Takes no more calls.

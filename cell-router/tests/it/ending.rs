@@ -25,7 +25,7 @@ async fn running_calls_end_and_new_connections_are_refused() {
 
 #[tokio::test]
 async fn the_grace_bounds_the_drain() {
-    let here = Upstream::start(|_asked| std::future::pending()).await;
+    let here = Upstream::silent().await;
     let router = start(&[&here], &[]).await;
     let mut caller = router.caller().await;
     let running = tokio::spawn(async move { caller.unary(&format!("{SHELF}/Count"), &[], &[]).await });

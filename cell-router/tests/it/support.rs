@@ -176,6 +176,15 @@ impl Upstream {
         Self::start(move |asked| async move { asked.echo(&[name]) }).await
     }
 
+    /// Takes calls and never answers.
+    pub async fn silent() -> Self {
+        let hold = |asked: Asked| async move {
+            let _held = asked;
+            std::future::pending::<()>().await;
+        };
+        Self::start(hold).await
+    }
+
     pub async fn start_at<F, Fut>(address: SocketAddr, handler: F) -> Self
     where
         F: Fn(Asked) -> Fut + Clone + Send + Sync + 'static,
