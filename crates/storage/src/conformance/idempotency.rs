@@ -14,7 +14,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 /// The suite's answer: a message like any service's.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -31,14 +34,12 @@ fn key(request_id: &str, body: &str) -> IdempotencyKey {
 /// Work that adds 1 and answers with a number of its own.
 fn add_one<E: Engine>(
     user: &UserKey,
-    pause: Duration,
 ) -> impl for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Work<Receipt>> + Send + 'static {
     static SERIAL: AtomicI64 = AtomicI64::new(1);
     let user = user.clone();
     move |tx| {
         Box::pin(async move {
             add(tx, user, 1, 1).await?;
-            sleep(pause).await;
             Ok(Receipt { serial: SERIAL.fetch_add(1, Ordering::Relaxed) })
         })
     }
@@ -49,7 +50,7 @@ async fn call<E: Engine>(
     user: &UserKey,
     key: IdempotencyKey,
 ) -> Result<Outcome<Receipt>, TxError<SuiteError>> {
-    db.idempotent(&plain(user), key, add_one(user, Duration::ZERO)).await
+    db.idempotent(&plain(user), key, add_one(user)).await
 }
 
 /// The same request again gets the first answer, and takes effect once; also after a restart.
@@ -65,7 +66,7 @@ pub async fn a_repetition_is_answered_from_the_first<F: Factory>(factory: &F) {
     assert_eq!(again, Outcome::Replayed(first));
     assert_eq!(items(&db, &user).await, [(1, 1)]);
 
-    let global = |body| db.global_idempotent(key("r1", body), add_one(&user, Duration::ZERO));
+    let global = |body| db.global_idempotent(key("r1", body), add_one(&user));
     assert!(matches!(global("body").await, Ok(Outcome::Fresh(_))), "what no user owns has keys of its own");
     assert!(matches!(global("body").await, Ok(Outcome::Replayed(_))));
     assert!(matches!(global("other").await, Err(TxError::KeyInUse(KeyInUse::Conflict))));
@@ -111,26 +112,43 @@ pub async fn failures_are_not_remembered<F: Factory>(factory: &F) {
     assert_eq!(items(&db, &user).await, [(1, 1)]);
 }
 
-/// Of many duplicates at once one runs and the others hear so at once; afterwards all get its answer.
+/// While the first call works, from before BEGIN until after COMMIT, its duplicates hear so at once; afterwards all get
+/// its answer.
 pub async fn of_many_duplicates_one_runs<F: Factory>(factory: &F) {
     let (_place, db) = database(factory).await;
     let user = key_of(&here(), 0);
+    let (begun, has_begun) = oneshot::channel();
+    let (go, wait) = oneshot::channel::<()>();
+    let first = tokio::spawn({
+        let (db, user) = (db.clone(), user.clone());
+        async move {
+            let owned = user.clone();
+            let request = plain(&user);
+            let work = db.idempotent(&request, key("r1", "b"), move |tx| {
+                Box::pin(async move {
+                    add(tx, owned, 1, 1).await?;
+                    let _ = begun.send(());
+                    let _ = wait.await;
+                    Work::Ok(Receipt { serial: 77 })
+                })
+            });
+            work.await
+        }
+    });
+    has_begun.await.expect("the first is at work");
     let calls = (0..50).map(|_| {
         let (db, user) = (db.clone(), user.clone());
-        tokio::spawn(async move {
-            db.idempotent(&plain(&user), key("r1", "b"), add_one(&user, Duration::from_millis(100))).await
-        })
+        tokio::spawn(async move { call(&db, &user, key("r1", "b")).await })
     });
-    let (mut fresh, mut in_progress) = (vec![], 0);
     for call in calls.collect::<Vec<_>>() {
-        match call.await.expect("no panic") {
-            Ok(Outcome::Fresh(receipt)) => fresh.push(receipt),
-            Err(TxError::KeyInUse(KeyInUse::InProgress)) => in_progress += 1,
-            other => panic!("{other:?}"),
-        }
+        let ended = timeout(Duration::from_secs(2), call).await.expect("answered though the first still works");
+        let ended = ended.expect("no panic");
+        assert!(matches!(ended, Err(TxError::KeyInUse(KeyInUse::InProgress))), "{ended:?}");
     }
-    assert_eq!((fresh.len(), in_progress), (1, 49));
-    assert_eq!(call(&db, &user, key("r1", "b")).await.expect("replayed"), Outcome::Replayed(fresh[0]));
+    let _ = go.send(());
+    let answer = Receipt { serial: 77 };
+    assert_eq!(first.await.expect("no panic").expect("it commits"), Outcome::Fresh(answer));
+    assert_eq!(call(&db, &user, key("r1", "b")).await.expect("replayed"), Outcome::Replayed(answer));
     assert_eq!(items(&db, &user).await, [(1, 1)]);
 }
 
@@ -149,7 +167,7 @@ pub async fn duplicates_of_two_processes_run_once<F: Factory>(factory: &F) {
             tokio::spawn(async move {
                 sleep(delay).await;
                 // A client repeats what was not answered.
-                for _ in 0..200 {
+                for _ in 0..20_000 {
                     match call(&db, &user, key(&id, "b")).await {
                         Ok(outcome) => return outcome,
                         Err(TxError::KeyInUse(KeyInUse::InProgress)) => sleep(Duration::from_millis(1)).await,
@@ -232,7 +250,7 @@ pub async fn an_unknown_outcome_is_known_by_repeating<F: Factory>(factory: &F) {
     for n in 0..calls {
         let id = format!("r{n}");
         let patience = Duration::from_micros(rng.random_range(0..8_000));
-        let first = tokio::time::timeout(patience, call(&db, &user, key(&id, "b"))).await;
+        let first = timeout(patience, call(&db, &user, key(&id, "b"))).await;
         lost += i64::from(first.is_err());
         let mut answer = None;
         while answer.is_none() {

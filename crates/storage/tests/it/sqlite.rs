@@ -129,3 +129,53 @@ async fn work_that_overlooks_an_automatic_rollback_commits_nothing() {
     assert!(matches!(ended, Err(TxError::Storage(_))), "{ended:?}");
     assert_eq!(storage::conformance::number(&db, "SELECT COUNT(*) FROM suite_shared").await, 0);
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
+    let place = tempfile::tempdir().expect("a folder");
+    let db = Files.open(&place, Settings::new(here()), &migrations::<Files>()).await.expect("open");
+    // SQLite treats a limit on pages as it does a full disk.
+    let limit = |pages: i64| {
+        let db = db.clone();
+        async move {
+            let set = db.global(move |tx| {
+                Box::pin(async move {
+                    let now: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *tx.conn()).await?;
+                    let sql = format!("PRAGMA max_page_count = {}", now + pages);
+                    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(tx.conn()).await?;
+                    Ok::<_, WorkError<SuiteError>>(())
+                })
+            });
+            set.await.expect("a pragma");
+        }
+    };
+    limit(20).await;
+    let write = |n: i64| {
+        db.global(move |tx| {
+            Box::pin(async move {
+                let note = "INSERT INTO suite_note (user_key, note_id, picture) VALUES (?, ?, ?)";
+                for half in ["a", "b"] {
+                    let values = vec![b"u".as_slice().into(), format!("{n}{half}").into(), vec![7_u8; 3000].into()];
+                    tx.execute(note, values).await?;
+                }
+                Ok::<_, WorkError<SuiteError>>(())
+            })
+        })
+    };
+    let (mut stored, mut full) = (0, None);
+    while full.is_none() && stored < 100 {
+        match write(stored).await {
+            Ok(()) => stored += 1,
+            Err(TxError::Storage(error)) => full = Some(error),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let error = full.expect("20 pages do not hold 100 times 6 kB");
+    assert_eq!(error.class(), Class::Exhausted, "{error:?}");
+    assert!(stored > 0);
+    let notes = "SELECT COUNT(*) FROM suite_note";
+    assert_eq!(storage::conformance::number(&db, notes).await, 2 * stored, "reads go on, and see no half");
+    limit(1000).await;
+    write(stored).await.expect("there is space again");
+    assert_eq!(storage::conformance::number(&db, notes).await, 2 * (stored + 1));
+}
