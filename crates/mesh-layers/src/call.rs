@@ -201,7 +201,8 @@ impl CallContext {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Guard(Box::new(guard)));
     }
 
-    /// Notes that a fenced transaction of this call has committed: from now on it may not be sent again (OWN-9).
+    /// Notes that something of this call has taken effect, or may have: a fenced transaction has committed, another
+    /// service was asked to change something. From now on the call may not be sent again (OWN-9).
     pub fn note_fenced_commit(&self) {
         self.0.fenced_commits.fetch_add(1, Ordering::Release);
     }

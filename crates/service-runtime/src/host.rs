@@ -57,7 +57,8 @@ fn start(name: &'static str, services: Vec<Box<dyn Service>>, args: &HostArgs) -
     runtime.block_on(async {
         let telemetry = telemetry::init(&config.telemetry, name, config.cell.as_str())?;
         let shutdown = shutdown(args.process.exit_with_stdin)?;
-        let overrides = Overrides { level: Some(telemetry.level()), ..Overrides::default() };
+        let (level, dropped_lines) = (Some(telemetry.level()), Some(telemetry.dropped_lines()));
+        let overrides = Overrides { level, dropped_lines, ..Overrides::default() };
         let result = async {
             let running = run_with(services, config, shutdown.clone(), overrides).await?;
             announce(args.process.ready_file.as_deref(), running.bound(), running.ready(), &shutdown).await?;

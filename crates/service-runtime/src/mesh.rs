@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use map_store::MapWatch;
 use mesh_layers::{
-    MeshError, Reason,
+    CallContext, MeshError, Reason,
     budget::ByteBudget,
     error::{Details, Redirect},
     frame::{self, Encoding},
@@ -14,7 +14,7 @@ use mesh_layers::{
     propagate,
     trust::{Believed, PeerToken, assert_as_peer},
 };
-use mesh_policy::{MethodPolicy, PolicyTable, Scope};
+use mesh_policy::{Idempotency, MethodPolicy, PolicyTable, Scope};
 use std::{
     convert::Infallible,
     fmt,
@@ -154,11 +154,21 @@ impl MeshChannel {
         if let Err(error) = propagate::outgoing(request.headers_mut(), propagate::MARGIN) {
             return error.into_http();
         }
+        self.note(request.uri().path());
         let response = match self.hosted(request.uri().path()) {
             None => self.call_router(request).await,
             Some(local) => self.call_local(local, request).await,
         };
         disown(response)
+    }
+
+    /// What the running call makes others do counts as its own doing: once that may have taken effect, the call must not
+    /// be sent again (OWN-9).
+    fn note(&self, path: &str) {
+        let policy = self.0.policies.method(path);
+        if policy.is_none_or(|policy| policy.side_effects != Idempotency::NoSideEffects) {
+            CallContext::with_current(CallContext::note_fenced_commit);
+        }
     }
 
     /// The services of this process, if they may serve this method in this cell.

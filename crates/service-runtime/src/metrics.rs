@@ -2,9 +2,10 @@
 
 use mesh_layers::layer::observe::{Finished, Recorder};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
     metrics::{
-        counter::Counter,
+        counter::{ConstCounter, Counter},
         family::{Family, MetricConstructor},
         gauge::Gauge,
         histogram::Histogram,
@@ -13,9 +14,11 @@ use prometheus_client::{
 };
 use std::{
     borrow::Cow,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 use tonic::Code;
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// Bounds of duration histograms, in seconds: from what a fenced read takes to the longest default deadline.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -135,6 +138,11 @@ impl Metrics {
         text
     }
 
+    /// Shows how many log lines were lost to a full queue.
+    pub fn watch_log(&self, dropped: ErrorCounter) {
+        self.register(|registry| registry.register_collector(Box::new(DroppedLines(dropped))));
+    }
+
     pub(crate) fn transaction(&self, kind: &'static str, outcome: &'static str) {
         self.0.transactions.get_or_create(&TransactionLabels { kind, outcome }).inc();
     }
@@ -154,6 +162,22 @@ impl Metrics {
     /// Counts a connection closed before it could call.
     pub fn refused_connection(&self, listener: &'static str, why: &'static str) {
         self.0.refused_connections.get_or_create(&RefusedLabels { listener, why }).inc();
+    }
+}
+
+struct DroppedLines(ErrorCounter);
+
+impl fmt::Debug for DroppedLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DroppedLines({})", self.0.dropped_lines())
+    }
+}
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counter = ConstCounter::new(self.0.dropped_lines() as u64);
+        let help = "Log lines lost to a full queue";
+        counter.encode(encoder.encode_descriptor("cellmesh_log_lines_dropped", help, None, counter.metric_type())?)
     }
 }
 

@@ -26,6 +26,7 @@ use storage::SealKeys;
 use supervise::Supervised;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// Where a process listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -109,6 +110,8 @@ pub async fn run(
 pub struct Overrides {
     /// The log filter that `/loglevel` changes; without one the process does not own its log.
     pub level: Option<LogLevel>,
+    /// Counts log lines that were lost, for `/metrics`.
+    pub dropped_lines: Option<ErrorCounter>,
     /// A map from elsewhere than `map.file`.
     pub map: Option<MapWatch>,
     /// Another clock than the system's.
@@ -125,8 +128,11 @@ pub async fn run_with(
     shutdown: CancellationToken,
     overrides: Overrides,
 ) -> Result<Running, RuntimeError> {
-    let Overrides { level, map, clock } = overrides;
+    let Overrides { level, dropped_lines, map, clock } = overrides;
     let metrics = Metrics::new(&config.cell);
+    if let Some(dropped) = dropped_lines {
+        metrics.watch_log(dropped);
+    }
     let readiness = Readiness::default();
     let started = readiness.gate("start");
     let sets = services.iter().map(|service| service.descriptor_set());

@@ -7,10 +7,7 @@ mod connection;
 mod preface;
 
 use crate::{config::LimitsConfig, metrics::Metrics};
-use mesh_layers::{
-    budget::ByteBudget,
-    layer::{Next, Request, Response},
-};
+use mesh_layers::{budget::ByteBudget, layer::Next};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,10 +39,7 @@ impl Server {
     ///
     /// # Errors
     /// If the listener has no address.
-    pub fn start<S>(listener: TcpListener, service: S, options: ServerOptions) -> io::Result<Self>
-    where
-        S: Next + tower::Service<Request, Response = Response, Error = std::convert::Infallible>,
-    {
+    pub fn start(listener: TcpListener, service: impl Next, options: ServerOptions) -> io::Result<Self> {
         let server = Self {
             address: listener.local_addr()?,
             drain: CancellationToken::new(),

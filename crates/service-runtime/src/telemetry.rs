@@ -10,12 +10,11 @@ mod traces;
 pub use lines::LogLevel;
 
 use crate::config::TelemetryConfig;
-use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use std::io::Write;
-use tracing::Subscriber;
+use tracing::Dispatch;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt};
+use tracing_subscriber::{Registry, layer::SubscriberExt};
 
 /// Why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +82,8 @@ impl Telemetry {
 /// If the configuration is bad or telemetry runs already.
 pub fn init(config: &TelemetryConfig, service: &str, cell: &str) -> Result<Telemetry, TelemetryError> {
     let provider = traces::provider(config, service, cell)?;
-    let (subscriber, telemetry) = build(config, provider, std::io::stdout())?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Twice)?;
+    let (dispatch, telemetry) = build(config, provider, std::io::stdout())?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::Twice)?;
     if let Some(provider) = &telemetry.provider {
         // For spans that are made without `tracing`, on the router's data path.
         opentelemetry::global::set_tracer_provider(provider.clone());
@@ -101,27 +100,22 @@ pub fn init(config: &TelemetryConfig, service: &str, cell: &str) -> Result<Telem
 ///
 /// # Errors
 /// If the configuration is bad.
-pub fn build<W: Write + Send + 'static>(
+pub fn build(
     config: &TelemetryConfig,
     provider: Option<SdkTracerProvider>,
-    writer: W,
-) -> Result<(impl Subscriber + Send + Sync + use<W>, Telemetry), TelemetryError> {
+    writer: impl Write + Send + 'static,
+) -> Result<(Dispatch, Telemetry), TelemetryError> {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let lines = NonBlockingBuilder::default().buffered_lines_limit(config.log_queue).lossy(true).thread_name("log");
     let (writer, guard) = lines.finish(writer);
     let dropped = writer.error_counter();
     let (lines, level) = lines::layer(config, writer)?;
-    // A list, not an `Option` beside another layer: of a list the registry knows that no layer wants spans, and a span
-    // that nobody wants is never made.
-    let mut layers = vec![lines.boxed()];
-    layers.extend(provider.as_ref().map(|provider| {
-        let tracer = provider.tracer("cellmesh");
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        let layer = layer.with_location(false).with_threads(false).with_tracked_inactivity(false);
-        let layer = layer.with_target(false).with_level(false).with_context_activation(false);
-        let ours = filter_fn(|metadata| metadata.is_span() && metadata.target() == mesh_layers::trace::TARGET);
-        layer.with_filter(ours).boxed()
-    }));
-    let subscriber = Registry::default().with(layers);
-    Ok((subscriber, Telemetry { level, dropped, provider, _writer: guard }))
+    let subscriber = Registry::default().with(lines);
+    // Two subscribers, not one with an optional layer: only without the layer does the registry know that nobody wants
+    // spans, and then none is made.
+    let dispatch = match &provider {
+        None => Dispatch::new(subscriber),
+        Some(provider) => Dispatch::new(subscriber.with(traces::layer(provider))),
+    };
+    Ok((dispatch, Telemetry { level, dropped, provider, _writer: guard }))
 }

@@ -117,14 +117,14 @@ fn reply(trailers: HeaderMap) -> Response {
     http::Response::new(Body::new(StreamBody::new(stream::iter(frames))))
 }
 
-fn trailers(status: Status) -> HeaderMap {
+fn trailers(status: &Status) -> HeaderMap {
     let mut headers = HeaderMap::new();
     status.add_header(&mut headers).unwrap();
     headers
 }
 
 async fn ok() -> Response {
-    reply(trailers(Status::ok("")))
+    reply(trailers(&Status::ok("")))
 }
 
 fn redirect() -> WrongCell {
@@ -194,7 +194,7 @@ impl<S: futures_util::Stream<Item = ()> + Send + 'static> MapFrames for S {
     fn map_frames(self) -> StreamBody<stream::BoxStream<'static, Result<Frame<Bytes>, Status>>> {
         use futures_util::StreamExt;
         let first = self.map(|()| Ok(Frame::data(frame::encode(b"one"))));
-        let last = stream::once(async { Ok(Frame::trailers(trailers(refuse()))) });
+        let last = stream::once(async { Ok(Frame::trailers(trailers(&refuse()))) });
         StreamBody::new(first.chain(last).boxed())
     }
 }
@@ -212,7 +212,7 @@ async fn forged_ownership_answers_become_internal() {
         let response = service.answer(request(UNARY, &[])).await;
         assert_eq!(reason(response).await, (Code::Internal, Some(Reason::Internal)));
 
-        let service = front(move |_| std::future::ready(reply(trailers(status.clone()))));
+        let service = front(move |_| std::future::ready(reply(trailers(&status))));
         let response = service.answer(request(UNARY, &[])).await;
         assert_eq!(reason(response).await, (Code::Internal, Some(Reason::Internal)), "in trailers too");
     }
@@ -297,10 +297,13 @@ async fn panics_end_their_own_call_only() {
     }
 }
 
+/// Headers, and what they are answered.
+type Case = (&'static [(&'static str, &'static str)], StatusCode, Code, Reason);
+
 #[tokio::test]
 async fn bad_requests_never_reach_the_handler() {
     let service = front(async |_| -> Response { panic!("reached") });
-    let cases: &[(&[(&'static str, &str)], StatusCode, Code, Reason)] = &[
+    let cases: &[Case] = &[
         (
             &[("content-type", "text/plain")],
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -11,6 +11,12 @@ use std::path::{Path, PathBuf};
 /// Prefix of environment variables; `__` separates section and key: `CELLMESH_LISTEN__FRONT`.
 const ENV_PREFIX: &str = "CELLMESH_";
 
+/// Which of them are configuration. Others are none of ours: Kubernetes, for one, sets `CELLMESH_SERVICE_HOST` for a
+/// Service named `cellmesh`.
+fn is_key(name: &str) -> bool {
+    name.contains("__") || name.eq_ignore_ascii_case("cell")
+}
+
 /// Where configuration comes from, as on a command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Sources {
@@ -60,7 +66,7 @@ impl Sources {
             figment =
                 figment.merge(Named { source: format!("file \"{}\"", path.display()), inner: Toml::string(&text) });
         }
-        let env = Env::prefixed(ENV_PREFIX).split("__");
+        let env = Env::prefixed(ENV_PREFIX).filter(|name| is_key(name.as_str())).split("__");
         figment = figment.merge(Named { source: "the environment (CELLMESH_*)".into(), inner: env });
         for set in &self.set {
             figment = figment.merge(Set::parse(set)?);
@@ -170,6 +176,12 @@ mod tests {
         assert_eq!(config.services.run, ["b", "c"]);
         assert_eq!(config.cell.as_str(), "sh-1");
         assert_eq!(config.limits.connections, 1024, "what nobody sets has its default");
+    }
+
+    #[test]
+    fn foreign_variables_are_no_configuration() {
+        assert!(is_key("CELL") && is_key("LISTEN__FRONT") && is_key("MISSPELT__KEY"));
+        assert!(!is_key("SERVICE_HOST") && !is_key("PORT") && !is_key("SOAK"));
     }
 
     #[test]

@@ -52,6 +52,8 @@ impl Supervised {
             () = shutdown.cancelled() => Ok(()),
             () = self.panicked() => Err(RuntimeError::Ended("a task")),
         };
+        // Whoever still waits for readiness need not wait any more.
+        shutdown.cancel();
         self.end().await;
         result
     }

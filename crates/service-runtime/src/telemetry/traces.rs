@@ -2,13 +2,16 @@
 
 use super::TelemetryError;
 use crate::config::TelemetryConfig;
-use opentelemetry::KeyValue;
+use mesh_layers::trace::TARGET;
+use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider},
 };
 use std::time::Duration;
+use tracing::Subscriber;
+use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
 /// Spans sent at once: small enough for a collector's 4 MiB message limit.
 const BATCH: usize = 2048;
@@ -47,4 +50,15 @@ pub(super) fn provider(
         .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batch).build())
         .build();
     Ok(Some(provider))
+}
+
+/// The layer that gives the mesh's spans to a provider; no events, and nobody else's spans.
+pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + Send + Sync + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("cellmesh"));
+    let layer = layer.with_location(false).with_threads(false).with_tracked_inactivity(false);
+    let layer = layer.with_target(false).with_level(false).with_context_activation(false);
+    layer.with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TARGET))
 }

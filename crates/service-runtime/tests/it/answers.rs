@@ -50,10 +50,13 @@ async fn a_user_at_home_elsewhere_is_refused_unprocessed_with_the_owner() {
 #[tokio::test]
 async fn a_refusal_after_a_commit_is_aborted() {
     let world = World::start().await;
-    let answer = misbehave(&mut world.front().await, "write then be refused", &here()).await;
-    assert_eq!(answer.code(), Some(Code::Aborted));
-    assert_eq!(reason(&answer), "WRONG_CELL");
-    assert_eq!(answer.header("cellmesh-unprocessed"), None);
+    let mut caller = world.front().await;
+    for how in ["write then be refused", "have it written, then be refused"] {
+        let answer = misbehave(&mut caller, how, &here()).await;
+        assert_eq!(answer.code(), Some(Code::Aborted), "{how}");
+        assert_eq!(reason(&answer), "WRONG_CELL", "{how}");
+        assert_eq!(answer.header("cellmesh-unprocessed"), None, "{how}");
+    }
     world.end().await;
 }
 

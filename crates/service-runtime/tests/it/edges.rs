@@ -126,6 +126,18 @@ async fn connections_are_counted_capped_and_closed_when_idle() {
 }
 
 #[tokio::test]
+async fn an_old_connection_ends_after_its_running_calls() {
+    let world = World::with(Notes::default(), |config| config.limits.max_age_ms = 150).await;
+    let mut caller = world.front().await;
+    let nap = MisbehaveRequest { how: "nap".into(), user_id: String::new() };
+    let answer = caller.message(MISBEHAVE, &nap, &[]).await.expect("a running call outlives its connection's age");
+    assert_eq!(answer.code(), Some(Code::Ok));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(caller.unary(MISBEHAVE, &[], &[]).await.is_err(), "then the connection is closed");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_connection_that_abuses_http2_is_cut_off() {
     let world = World::start().await;
     let front = world.running.bound().front;

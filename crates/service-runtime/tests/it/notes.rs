@@ -141,6 +141,14 @@ impl Adapter {
                 home.await?;
                 self.read(Request::new(ReadNotesRequest { user_id: crate::world::elsewhere() })).await?;
             }
+            "have it written, then be refused" => {
+                let mut client = tonic::client::Grpc::new(self.ctx.mesh.clone());
+                client.ready().await.expect("the mesh always answers");
+                let message = Request::new(WriteNoteRequest { user_id, text: "kept".into() });
+                let codec = tonic_prost::ProstCodec::<WriteNoteRequest, WriteNoteResponse>::default();
+                client.unary(message, WRITE.parse().unwrap(), codec).await?;
+                self.read(Request::new(ReadNotesRequest { user_id: crate::world::elsewhere() })).await?;
+            }
             // Through the mesh channel, as any other client would.
             "call" => {
                 let mut client = tonic::client::Grpc::new(self.ctx.mesh.clone());
