@@ -163,9 +163,9 @@ fn cases(user: &str, sku: &str, price: i64) -> anyhow::Result<Vec<Case>> {
             "forged preview token",
             PLACE_ORDER,
             order(&|o| o.preview_token = "forged".to_owned()),
-            bad,
+            Code::FailedPrecondition,
+            "PREVIEW_MISMATCH",
             "",
-            "preview_token",
         ),
     ])
 }

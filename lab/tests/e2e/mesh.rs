@@ -52,7 +52,6 @@ pub const REGISTER: &str = "/shop.member.v1.MemberService/Register";
 pub const PLACE_ORDER: &str = "/shop.trade.v1.TradeService/PlaceOrder";
 pub const TOP_UP: &str = "/shop.trade.v1.TradeService/TopUp";
 pub const GET_WALLET: &str = "/shop.trade.v1.TradeService/GetWallet";
-pub const LIST_ORDERS: &str = "/shop.trade.v1.TradeService/ListOrders";
 pub const LIST_PRODUCTS: &str = "/shop.catalog.v1.CatalogService/ListProducts";
 
 /// Registers a member at a door.
@@ -126,4 +125,11 @@ pub async fn http_get(addr: SocketAddr, path: &str) -> anyhow::Result<(u16, Stri
 /// How many of something: the small number, or the under `cargo xtask soak`.
 pub fn scale(small: u32, full: u32) -> u32 {
     if std::env::var_os("CELLMESH_SOAK").is_some() { full } else { small }
+}
+
+/// A program of the product, without the variables that steer the tests: it refuses settings it does not know.
+pub fn product(program: &std::path::Path) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(program);
+    command.env_remove("CELLMESH_BIN_DIR").env_remove("CELLMESH_SOAK");
+    command
 }

@@ -5,7 +5,7 @@ use cell_map::{CellId, RegionId};
 use prost::Message;
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 use testkit::call::Caller;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 const PROTO: &str = r#"
 syntax = "proto3";
@@ -82,7 +82,7 @@ fn router(dir: &Path, cell: &str, front: SocketAddr, peer: SocketAddr, instance:
     let program = cellctl::cluster::bin_dir()?.join("cell-router");
     let ready = dir.join(format!("{cell}.ready"));
     let log = fs::File::create(dir.join(format!("{cell}.log")))?;
-    let child = Command::new(program)
+    let child = crate::mesh::product(&program)
         .arg("--config")
         .arg(path)
         .arg("--ready-file")

@@ -4,20 +4,22 @@ use crate::mesh::{Mesh, get_member, metric, register};
 use anyhow::Context as _;
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 use testkit::call::Caller;
-use tokio::process::Command;
 use tonic::Code;
 
 /// A second router of `bj-1` that believes an old map and does not watch.
-struct StaleRouter {
-    child: tokio::process::Child,
-    front: SocketAddr,
-    admin: SocketAddr,
+pub struct StaleRouter {
+    pub child: tokio::process::Child,
+    pub front: SocketAddr,
+    pub admin: SocketAddr,
 }
 
-async fn stale_router(mesh: &Mesh, map: &Path, dir: &Path) -> anyhow::Result<StaleRouter> {
+pub async fn stale_router(mesh: &Mesh, dir: &Path) -> anyhow::Result<StaleRouter> {
+    // In the old map every bucket was bj-1's.
+    let map = dir.join("old-map.pb");
+    lab::peers::map::write_with_all_buckets_at(mesh.map_path(), &map, "bj-1")?;
     let ready = dir.join("stale.json");
     let log = fs::File::create(dir.join("stale.log"))?;
-    let mut command = Command::new(cellctl::cluster::bin_dir()?.join("cell-router"));
+    let mut command = crate::mesh::product(&cellctl::cluster::bin_dir()?.join("cell-router"));
     command.arg("--config").arg(mesh.bj().router_config_path()).arg("--ready-file").arg(&ready);
     for set in [
         format!("map.file={}", map.display()),
@@ -45,13 +47,9 @@ async fn an_old_map_costs_one_learnt_redirect() -> anyhow::Result<()> {
     let mut mesh = Mesh::start().await?;
     let dir = tempfile::tempdir()?;
     let user = register(mesh.sh().front).await?;
+    let mut stale = stale_router(&mesh, dir.path()).await?;
 
-    // In the old map every bucket was bj-1's.
-    let old = dir.path().join("old-map.pb");
-    lab::peers::map::write_with_all_buckets_at(mesh.map_path(), &old, "bj-1")?;
-    let mut stale = stale_router(&mesh, &old, dir.path()).await?;
-
-    let redirects = |admin| async move { metric(admin, "cellmesh_router_redirects_total", "").await };
+    let redirects = |admin| async move { metric(admin, "cellmesh_router_redirects_learnt_total", "").await };
     let first = get_member(stale.front, &user, &[]).await?;
     assert_eq!(first.code(), Some(Code::Ok), "{first:?}");
     assert_eq!(first.header("cellmesh-cell"), Some("sh-1"));
