@@ -211,7 +211,7 @@ macro_rules! conformance_suite {
             ]
             steps: [
                 a_user_moves_there_and_back, an_aborted_move_leaves_the_user_at_home, a_late_attempt_changes_nothing,
-                a_bucket_moves_when_it_is_empty, the_buckets_home_learns_publications, a_refused_step_changes_nothing,
+                a_bucket_moves_when_it_is_empty, a_return_between_flip_and_copy_is_not_lost, the_buckets_home_learns_publications, a_refused_step_changes_nothing,
             ]
             user_data: [
                 an_export_imports_into_equal_data, importing_twice_is_importing_once, a_purge_leaves_other_users_alone,

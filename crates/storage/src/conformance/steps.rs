@@ -204,7 +204,7 @@ pub async fn a_bucket_moves_when_it_is_empty<F: Factory>(factory: &F) {
     assert!(matches!(ended, Err(StepError::Refused(BucketRefused::Inhabited(left))) if left.rowless_with_data == 1));
     carry(1, &ours, &theirs, &resident, 0).await;
     let flipped = ours.ownership().flip_bucket(bucket, &plan, 1).await.expect("nobody is left");
-    let known = ours.ownership().bucket_away(bucket, None, 100).await.expect("rows");
+    let known = ours.ownership().bucket_whereabouts(bucket, None, 100).await.expect("rows");
     assert_eq!(known.len(), 2, "{known:?}");
     for (key, away) in known {
         theirs.ownership().copy_away(&key, &flipped, away).await.expect("copy");
@@ -222,6 +222,26 @@ pub async fn a_bucket_moves_when_it_is_empty<F: Factory>(factory: &F) {
         None,
         "a row that names itself is skipped"
     );
+}
+
+/// A user who comes back to the source between the flip and the copy is known to the target.
+pub async fn a_return_between_flip_and_copy_is_not_lost<F: Factory>(factory: &F) {
+    let (_places, [ours, theirs]) = cells(factory).await;
+    let user = key_of(&here(), 0);
+    let bucket = BucketId::of(&user);
+    assert!(spend(&ours, &user).await);
+    let plan = BucketMove::new(MoveId(9), here(), there(), BucketEpoch::new(1), false).expect("two cells");
+    ours.ownership().begin_bucket(bucket, &plan, 1).await.expect("begin");
+    carry(1, &ours, &theirs, &user, 0).await;
+    let flipped = ours.ownership().flip_bucket(bucket, &plan, 1).await.expect("nobody is left");
+    carry(2, &theirs, &ours, &user, 1).await;
+    for (key, known) in ours.ownership().bucket_whereabouts(bucket, None, 100).await.expect("rows") {
+        theirs.ownership().copy_away(&key, &flipped, known).await.expect("copy");
+    }
+    theirs.ownership().open_bucket(bucket, &flipped).await.expect("open");
+    assert!(spend(&ours, &user).await && !spend(&theirs, &user).await, "one home, and it is where the user is");
+    let away = theirs.ownership().rows(&user).await.expect("rows").away.expect("copied or written by the commit");
+    assert_eq!((away.cell, away.epoch), (here(), UserEpoch::new(2)));
 }
 
 /// A publication finds the bucket's home, which learns where the user lives; an old one teaches nothing.

@@ -69,12 +69,12 @@ impl<E: Engine> Ownership<E> {
             .await
     }
 
-    /// What this cell knows of the bucket's users elsewhere ([`KeyRows::final_away`]), in order of their keys, those
-    /// after `after`. Final once the bucket has flipped.
+    /// Where the bucket's users with rows live, as far as this cell knows ([`KeyRows::whereabouts`]), in order of their
+    /// keys, those after `after`. To be copied to the target once the bucket has flipped.
     ///
     /// # Errors
     /// If the database failed.
-    pub async fn bucket_away(
+    pub async fn bucket_whereabouts(
         &self,
         bucket: BucketId,
         after: Option<&UserKey>,
@@ -86,7 +86,7 @@ impl<E: Engine> Ownership<E> {
                 Box::pin(async move {
                     let sql = "SELECT user_key FROM (
                                  SELECT user_key FROM away WHERE bucket = ?
-                                 UNION SELECT user_key FROM cell_user WHERE bucket = ? AND state = 'moved_to') AS known
+                                 UNION SELECT user_key FROM cell_user WHERE bucket = ?) AS known
                                WHERE user_key > ? ORDER BY user_key LIMIT ?";
                     let number = i64::from(bucket.get());
                     let values = vec![number.into(), number.into(), after.into(), i64::from(limit).into()];
@@ -94,7 +94,7 @@ impl<E: Engine> Ownership<E> {
                     for mut found in tx.query(sql, values).await? {
                         let key = user_key(&found.blob()?)?;
                         let rows = tx.key_rows(BucketLock::Shared, bucket, &key).await?;
-                        known.extend(rows.final_away().map(|away| (key, away)));
+                        known.extend(rows.whereabouts(tx.cell()).map(|away| (key, away)));
                     }
                     Ok(known)
                 })

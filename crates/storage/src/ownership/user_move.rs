@@ -172,6 +172,9 @@ impl<E: Engine> Ownership<E> {
 
     /// Writes a page of a participant's rows, if this attempt may ([`UserMove::check_import`]).
     ///
+    /// A call whose end is unknown ends the attempt: take over with a higher one. Else a late duplicate of it could
+    /// write old rows over the last copy.
+    ///
     /// # Errors
     /// If refused or the database failed.
     pub async fn import(
