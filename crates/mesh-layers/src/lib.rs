@@ -4,6 +4,7 @@ pub mod budget;
 pub mod call;
 pub mod error;
 pub mod frame;
+pub mod hint;
 pub mod layer;
 pub mod metadata;
 pub mod propagate;

@@ -101,7 +101,9 @@ pub(crate) fn reflection(parts: &mut Parts, policies: &PolicyTable) -> Result<()
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(policies.file_descriptor_set_bytes())
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What statuses carry, so that grpcurl prints reasons in clear.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
         names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let fault = |error: tonic_reflection::server::Error| RuntimeError::Policy(error.to_string());

@@ -14,7 +14,7 @@ use mesh_layers::{
     },
     trust::PeerToken,
 };
-use mesh_policy::{MethodPolicy, PolicyTable};
+use mesh_policy::{MethodPolicy, PolicyTable, Scope};
 use std::{sync::Arc, time::Duration};
 use tonic::service::Routes;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -32,7 +32,13 @@ pub(crate) fn methods(policies: &PolicyTable, limits: &LimitsConfig) -> Methods 
     let mut methods = Methods::default();
     for path in policies.unannotated().chain(COMMON) {
         let default_deadline = Some(limits.max_deadline());
-        let rules = MethodRules { default_deadline, max_deadline: None, max_request_bytes: None, unary_request: false };
+        let rules = MethodRules {
+            default_deadline,
+            max_deadline: None,
+            max_request_bytes: None,
+            route_key: None,
+            unary_request: false,
+        };
         methods.add(path, rules);
     }
     for policy in policies.methods() {
@@ -48,6 +54,7 @@ fn rules(policy: &MethodPolicy, max: Duration) -> MethodRules {
         default_deadline: policy.default_deadline.or(of_streams),
         max_deadline: policy.max_deadline,
         max_request_bytes: policy.max_request_bytes.map(|bytes| bytes as usize),
+        route_key: policy.route_key.clone().filter(|_| policy.scope == Scope::User),
         unary_request: !policy.client_streaming,
     }
 }

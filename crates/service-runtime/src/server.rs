@@ -51,6 +51,7 @@ impl Server {
             options,
             drain: server.drain.clone(),
             abort: server.abort.clone(),
+            tasks: server.tasks.clone(),
         });
         server.tasks.spawn(accept(listener, service, shared, server.tasks.clone()));
         Ok(server)

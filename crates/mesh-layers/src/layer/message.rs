@@ -1,10 +1,11 @@
 //! The one message of a unary call: read, checked and inflated before any handler runs.
 
-use super::{Around, Methods, Next, Request, Response};
+use super::{Around, MethodRules, Methods, Next, Request, Response};
 use crate::{
     CallContext, MeshError,
     budget::ByteBudget,
-    frame::{self, Collected, Encoding},
+    frame::{self, Encoding},
+    hint,
     metadata::GRPC_ENCODING,
 };
 use http_body_util::Full;
@@ -27,16 +28,20 @@ impl Messages {
         Self { methods, default_limit, budget }
     }
 
-    async fn read(&self, request: Request, limit: usize) -> Result<Request, MeshError> {
+    async fn read(&self, request: Request, rules: &MethodRules) -> Result<Request, MeshError> {
+        let limit = rules.max_request_bytes.unwrap_or(self.default_limit);
         let (mut parts, body) = request.into_parts();
         let encoding = Encoding::of(&parts.headers)?;
         let budget = parts.extensions.get::<ByteBudget>().unwrap_or(&self.budget);
-        let Collected { frame, held } = frame::collect(body, encoding, limit, budget).await?;
+        let collected = frame::collect(body, encoding, limit, budget).await?;
         if let Some(call) = parts.extensions.get::<CallContext>() {
-            call.keep(held);
+            if let Some((route_key, user)) = rules.route_key.as_ref().zip(call.user_hint()) {
+                hint::check(route_key, &collected.message(), user.as_bytes())?;
+            }
+            call.keep(collected.held);
         }
         parts.headers.remove(GRPC_ENCODING);
-        Ok(Request::from_parts(parts, Body::new(Full::new(frame))))
+        Ok(Request::from_parts(parts, Body::new(Full::new(collected.frame))))
     }
 }
 
@@ -46,8 +51,7 @@ impl Around for Messages {
         let Some(rules) = rules.filter(|rules| rules.unary_request) else {
             return next.answer(request).await;
         };
-        let limit = rules.max_request_bytes.unwrap_or(self.default_limit);
-        match self.read(request, limit).await {
+        match self.read(request, rules).await {
             Ok(request) => next.answer(request).await,
             Err(error) => error.into_http(),
         }

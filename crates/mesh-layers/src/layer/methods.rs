@@ -1,5 +1,6 @@
 //! What the layers know of each method.
 
+use mesh_policy::RouteKey;
 use std::{collections::HashMap, time::Duration};
 
 /// Limits of one method.
@@ -11,6 +12,8 @@ pub struct MethodRules {
     pub max_deadline: Option<Duration>,
     /// Largest request message in bytes after decompression; `None`: the listener's default.
     pub max_request_bytes: Option<usize>,
+    /// Where the request keeps its user key, with which metadata must agree.
+    pub route_key: Option<RouteKey>,
     /// Whether the request is one message, which is then read and checked before the handler runs.
     pub unary_request: bool,
 }

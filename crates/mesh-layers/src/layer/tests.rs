@@ -59,6 +59,7 @@ fn methods() -> Arc<Methods> {
         default_deadline: None,
         max_deadline: Some(Duration::from_millis(200)),
         max_request_bytes: Some(100),
+        route_key: None,
         unary_request,
     };
     let mut methods = Methods::default();

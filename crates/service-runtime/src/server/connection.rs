@@ -1,9 +1,8 @@
 //! One connection, from its preface to its end.
 
 use super::{ServerOptions, preface};
-use crate::config::LimitsConfig;
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_layers::{budget::ByteBudget, layer::Next};
 use std::{
     convert::Infallible,
@@ -15,7 +14,7 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpStream, sync::Semaphore, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
 /// What all connections of a listener share.
@@ -25,6 +24,22 @@ pub(super) struct Shared {
     pub slots: Arc<Semaphore>,
     pub drain: CancellationToken,
     pub abort: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+/// Runs hyper's tasks, one for each stream, as the server's own: a drain waits for them, an abort ends them. A call
+/// whose task outlived the server would not be counted, nor its span exported.
+#[derive(Clone)]
+struct Streams {
+    tasks: TaskTracker,
+    abort: CancellationToken,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let abort = self.abort.clone();
+        self.tasks.spawn(async move { abort.run_until_cancelled(stream).await.map(drop) });
+    }
 }
 
 /// Serves a connection until it ends or the server is aborted.
@@ -68,7 +83,7 @@ async fn speak<S: Next>(stream: TcpStream, service: S, shared: &Shared) {
         let (service, budget, busy) = (service.clone(), budget.clone(), calls.begin());
         async move { Ok::<_, Infallible>(call(service, request, budget, busy).await) }
     });
-    let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(stream), answer));
+    let mut connection = pin!(builder(shared).serve_connection(TokioIo::new(stream), answer));
     let mut age = pin!(tokio::time::sleep(jittered(Duration::from_millis(limits.max_age_ms))));
     let idle = Duration::from_millis(limits.idle_ms);
     loop {
@@ -123,9 +138,10 @@ fn full(error: &hyper::Error) -> String {
     format!("{error}{source}")
 }
 
-fn builder(limits: &LimitsConfig) -> http2::Builder<TokioExecutor> {
+fn builder(shared: &Shared) -> http2::Builder<Streams> {
+    let limits = &shared.options.limits;
     let keepalive = Duration::from_millis(limits.keepalive_ms);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams { tasks: shared.tasks.clone(), abort: shared.abort.clone() });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

@@ -140,6 +140,7 @@ async fn bad_input_has_its_code_and_reason() {
     let mut caller = world.front().await;
     let long = "x".repeat(4096);
     let long = prost::Message::encode_to_vec(&WriteNoteRequest { user_id: here(), text: long });
+    let known = prost::Message::encode_to_vec(&WriteNoteRequest { user_id: here(), text: String::new() });
     let truncated = [0x0a, 0x20, b'x'];
     let not_utf8 = [0x0a, 0x02, 0xff, 0xfe];
     let plain: &[(&str, &str)] = &[];
@@ -160,6 +161,14 @@ async fn bad_input_has_its_code_and_reason() {
             Code::InvalidArgument,
             "BAD_REQUEST",
         ),
+        (
+            "another user in metadata",
+            WRITE,
+            &known,
+            &[("cellmesh-user", "someone-else")],
+            Code::InvalidArgument,
+            "BAD_REQUEST",
+        ),
         ("base64", WRITE, &[], &[("x-bin", "?")], Code::InvalidArgument, "BAD_REQUEST"),
         ("not ascii", WRITE, &[], &[("x-note", "é")], Code::InvalidArgument, "BAD_REQUEST"),
         ("encoding", WRITE, &[], &[("grpc-encoding", "br")], Code::Unimplemented, "BAD_REQUEST"),
@@ -167,6 +176,9 @@ async fn bad_input_has_its_code_and_reason() {
         let answer = caller.unary(path, message, extra).await.unwrap();
         assert_eq!((answer.code(), reason(&answer).as_str()), (Some(code), why), "{what}");
     }
+    let user = here();
+    let answer = caller.unary(WRITE, &known, &[("cellmesh-user", &user)]).await.unwrap();
+    assert_eq!(answer.code(), Some(Code::Ok), "a hint that agrees is welcome");
     let violation = caller.unary(WRITE, &[], &[]).await.unwrap();
     assert!(violation.status().unwrap().message().contains("\"user_id\""));
     world.end().await;

@@ -39,7 +39,10 @@ async fn a_drain_ends_when_its_grace_is_over() {
     let call = tokio::spawn(async move { caller.message(MISBEHAVE, &sleep, &[("grpc-timeout", "30S")]).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     let began = std::time::Instant::now();
+    let metrics = world.running.context().metrics.clone();
     world.end().await;
+    let cut = "rpc_method=\"Misbehave\",rpc_grpc_status_code=\"CANCELLED\",listener=\"front\"} 1";
+    assert!(metrics.encode().contains(cut), "a call that is cut is counted before the end: {}", metrics.encode());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(call.await.unwrap().is_err(), "the call was cut");
 }

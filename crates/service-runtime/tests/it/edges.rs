@@ -56,6 +56,7 @@ async fn reflection_tells_services_and_options_in_both_versions() {
     let requests = [
         ask(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
         ask(v1::server_reflection_request::MessageRequest::FileContainingSymbol("test.notes.v1.NoteService".into())),
+        ask(v1::server_reflection_request::MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".into())),
     ];
     let mut answers = client.server_reflection_info(tokio_stream::iter(requests)).await.unwrap().into_inner();
     let listed = answers.message().await.unwrap().unwrap();
@@ -71,6 +72,9 @@ async fn reflection_tells_services_and_options_in_both_versions() {
     // The policy extension, number 76501, length-delimited.
     let option = [0xaa, 0xad, 0x25];
     assert!(files.file_descriptor_proto.iter().any(|file| file.windows(3).any(|at| at == option)), "options are kept");
+
+    let details = format!("{:?}", answers.message().await.unwrap());
+    assert!(details.contains("FileDescriptorResponse"), "what statuses carry is known too: {details}");
 
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
     let list = v1alpha::server_reflection_request::MessageRequest::ListServices(String::new());
