@@ -37,7 +37,7 @@ pub enum BucketLock {
 /// The engine knows connections, locks and the dialect. It knows nothing of idempotency, outbox, moves or services.
 ///
 /// **Statements** of this crate are written once, with `?` for each parameter, in the SQL that SQLite, MySQL and
-/// PostgreSQL share; an engine whose placeholders differ rewrites them.
+/// PostgreSQL share; an engine whose placeholders differ rewrites them. What they do not share is a function here.
 pub trait Engine: Send + Sync + Sized + 'static {
     /// What services run their own SQL on.
     type Connection: Send;
@@ -96,6 +96,18 @@ pub trait Engine: Send + Sync + Sized + 'static {
 
     /// Runs a script of several statements without parameters.
     fn script(connection: &mut Self::Connection, sql: &str) -> impl Future<Output = Result<(), StorageError>> + Send;
+
+    /// An INSERT of one row, with a parameter for each of `columns`, that overwrites the row with the same values in
+    /// the `unique` columns. The default is the dialect of SQLite and PostgreSQL.
+    fn upsert(table: &str, unique: &[&str], columns: &[&str]) -> String {
+        let marks = vec!["?"; columns.len()].join(", ");
+        let update = columns.iter().filter(|column| !unique.contains(column));
+        let update: Vec<_> = update.map(|column| format!("{column} = excluded.{column}")).collect();
+        let conflict =
+            if update.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", update.join(", ")) };
+        let (columns, unique) = (columns.join(", "), unique.join(", "));
+        format!("INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({unique}) DO {conflict}")
+    }
 
     /// Every table with a column of this name, in order.
     fn tables_with_column(

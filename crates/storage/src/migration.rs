@@ -58,11 +58,11 @@ async fn apply<E: Engine>(connection: &mut E::Connection, all: &[Migration]) -> 
     E::script(
         connection,
         "CREATE TABLE IF NOT EXISTS schema_migration (
-           module  TEXT   NOT NULL,
-           version BIGINT NOT NULL,
-           name    TEXT   NOT NULL,
+           module  VARCHAR(64) NOT NULL,
+           version BIGINT      NOT NULL,
+           name    TEXT        NOT NULL,
            -- BLAKE3 of the SQL text, in hex
-           digest  TEXT   NOT NULL,
+           digest  TEXT        NOT NULL,
            PRIMARY KEY (module, version)
          )",
     )

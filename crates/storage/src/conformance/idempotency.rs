@@ -249,7 +249,7 @@ pub async fn an_unknown_outcome_is_known_by_repeating<F: Factory>(factory: &F) {
     let mut lost = 0;
     for n in 0..calls {
         let id = format!("r{n}");
-        let patience = Duration::from_micros(rng.random_range(0..8_000));
+        let patience = Duration::from_micros(rng.random_range(0..3_000));
         let first = timeout(patience, call(&db, &user, key(&id, "b"))).await;
         lost += i64::from(first.is_err());
         let mut answer = None;

@@ -107,21 +107,11 @@ impl TableSpec {
                 self.table
             )));
         }
-        let mut names = vec![USER_KEY];
-        names.extend(rows.columns.iter().map(String::as_str));
-        names.extend(self.import_with.map(|(column, _)| column));
-        let marks = vec!["?"; names.len()].join(", ");
-        let update = rows.columns.iter().filter(|column| !self.order.contains(&column.as_str()));
-        let update: Vec<_> = update.map(|column| format!("{column} = excluded.{column}")).collect();
-        let conflict =
-            if update.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", update.join(", ")) };
+        let mut columns = vec![USER_KEY];
+        columns.extend(rows.columns.iter().map(String::as_str));
+        columns.extend(self.import_with.map(|(column, _)| column));
         let unique: Vec<_> = std::iter::once(&USER_KEY).chain(self.order).copied().collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({marks}) ON CONFLICT ({}) DO {conflict}",
-            self.table,
-            names.join(", "),
-            unique.join(", ")
-        );
+        let sql = E::upsert(self.table, &unique, &columns);
         for row in rows.rows {
             if row.len() != rows.columns.len() {
                 return Err(StorageError::Corrupt(format!("import of \"{}\" has a row of another width", self.table)));
