@@ -277,18 +277,4 @@ impl KeyRows {
             (None, own) => own,
         }
     }
-
-    /// Like [`Self::whereabouts`], without users at home or importing: not enough.
-    #[must_use]
-    pub fn final_away(&self) -> Option<AwayRow> {
-        let moved = self.user.as_ref().and_then(|user| match &user.state {
-            UserState::MovedTo { cell } => Some(AwayRow { cell: cell.clone(), epoch: user.epoch }),
-            _ => None,
-        });
-        match (&self.away, moved) {
-            (Some(away), Some(moved)) if moved.epoch > away.epoch => Some(moved),
-            (Some(away), _) => Some(away.clone()),
-            (None, moved) => moved,
-        }
-    }
 }

@@ -1,4 +1,4 @@
-use super::{alone, away, cell, gone, home, moved_to, moving, user, with_user};
+use super::{alone, away, cell, gone, home, importing, moved_to, moving, user, with_user};
 use crate::ownership::{
     AwayRow, BucketMove, BucketProgress, BucketRefused, BucketRow, BucketState, Claim, Flipped, KeyRows, MoveId,
     Residents, Step, UserState,
@@ -75,12 +75,16 @@ fn own_14_away_rows_are_copied_unless_the_target_knows_better() {
 }
 
 #[test]
-fn own_14_a_user_who_left_without_an_away_row_is_copied_too() {
+fn own_14_every_row_tells_where_a_user_went() {
+    let tell = |rows: &KeyRows| rows.whereabouts(&cell("s"));
     let left = with_user(gone("t", 2), user(moved_to("x"), 3, None));
-    assert_eq!(left.final_away(), Some(away("x", 3)));
-    assert_eq!(KeyRows { away: Some(away("y", 2)), ..left.clone() }.final_away(), Some(away("x", 3)));
-    assert_eq!(KeyRows { away: Some(away("y", 4)), ..left }.final_away(), Some(away("y", 4)));
-    assert_eq!(alone(gone("t", 2)).final_away(), None);
+    assert_eq!(tell(&left), Some(away("x", 3)));
+    assert_eq!(tell(&KeyRows { away: Some(away("y", 2)), ..left.clone() }), Some(away("x", 3)));
+    assert_eq!(tell(&KeyRows { away: Some(away("y", 4)), ..left }), Some(away("y", 4)));
+    assert_eq!(tell(&with_user(gone("t", 2), user(UserState::Home, 4, None))), Some(away("s", 4)), "came back");
+    let coming = user(importing("x"), 3, Some((1, 1)));
+    assert_eq!(tell(&with_user(gone("t", 2), coming)), Some(away("x", 3)), "is coming back");
+    assert_eq!(tell(&alone(gone("t", 2))), None);
 }
 
 #[test]
