@@ -5,15 +5,15 @@ use std::{fs, net::SocketAddr};
 use testkit::abuse::{Abuse, run};
 use tonic::Code;
 
-/// Resident memory of a process in KiB.
-fn rss_kib(pid: u32) -> anyhow::Result<u64> {
+/// Peak resident memory of a process in KiB.
+fn peak_kib(pid: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     Ok(line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0))
 }
 
 async fn attack(listener: &str, addr: SocketAddr, pid: u32) -> anyhow::Result<()> {
-    let before = rss_kib(pid)?;
+    let before = peak_kib(pid)?;
     let open = run(addr, Abuse::Open, 5000).await?;
     assert!(
         open.cut_off() || open.resets >= 4800,
@@ -28,8 +28,8 @@ async fn attack(listener: &str, addr: SocketAddr, pid: u32) -> anyhow::Result<()
         let outcome = run(addr, abuse, 20_000).await?;
         println!("figure: abuse {listener} {abuse:?} N={} cut_off={}", outcome.sent, outcome.cut_off());
     }
-    let grown = rss_kib(pid)?.saturating_sub(before);
-    println!("figure: abuse {listener} memory grew by N={grown} KiB");
+    let grown = peak_kib(pid)?.saturating_sub(before);
+    println!("figure: abuse {listener} peak memory grew by N={grown} KiB");
     assert!(grown < 64 << 10, "{listener}: memory grew by {grown} KiB");
     Ok(())
 }
@@ -55,7 +55,7 @@ async fn many_connections_with_large_half_sent_messages_stay_within_the_budget()
     let door = mesh.bj().front;
     let pid = mesh.bj().router_pid().expect("runs");
     let user = register(door).await?;
-    let before = rss_kib(pid)?;
+    let before = peak_kib(pid)?;
     let mut held = Vec::new();
     for _ in 0..64 {
         let mut socket = tokio::net::TcpStream::connect(door).await?;
@@ -64,7 +64,7 @@ async fn many_connections_with_large_half_sent_messages_stay_within_the_budget()
     }
     let answer = get_member(door, &user, &[]).await?;
     assert_eq!(answer.code(), Some(Code::Ok));
-    let grown = rss_kib(pid)?.saturating_sub(before);
+    let grown = peak_kib(pid)?.saturating_sub(before);
     assert!(grown < 64 << 10, "memory grew by {grown} KiB");
     drop(held);
     mesh.shutdown().await
