@@ -15,6 +15,7 @@ mod key;
 mod layout;
 mod map;
 mod mint;
+pub mod ownership;
 mod pin;
 
 pub use admit::{Admission, AdmitError, admit};
