@@ -77,7 +77,10 @@ pub(super) fn counted(name: &str, command: &mut Command, size: Size) -> anyhow::
         println!("{name}: killed after {} s", limit.as_secs());
     }
     let took = started.elapsed().as_secs_f64();
-    println!("{name}: {} passed, {} failed, {} ignored, {took:.1} s", outcome.passed, outcome.failed, outcome.ignored);
+    let Outcome { passed, failed, ignored, .. } = outcome;
+    if passed + failed + ignored > 0 {
+        println!("{name}: {passed} passed, {failed} failed, {ignored} ignored, {took:.1} s");
+    }
     Ok(outcome)
 }
 

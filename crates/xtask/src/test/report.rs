@@ -4,6 +4,9 @@ use super::outcome::Outcome;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// Longest line of a list; a test's own output has the rest.
+const LINE: usize = 140;
+
 /// Parts in the order in which they ran.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -41,7 +44,15 @@ impl Report {
 
 fn list(text: &mut String, title: &str, lines: &[String]) {
     if !lines.is_empty() {
-        let _ = writeln!(text, "{title}:\n  {}\n", lines.join("\n  "));
+        let shown: Vec<String> = lines.iter().map(|line| shorten(line)).collect();
+        let _ = writeln!(text, "{title}:\n  {}\n", shown.join("\n  "));
+    }
+}
+
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line.to_owned(),
     }
 }
 
@@ -63,6 +74,13 @@ mod tests {
         assert_eq!(text.lines().last(), Some("8 passed, 0 failed"));
         assert!(well);
         assert!(text.contains("2 tests are left to `cargo xtask soak`"), "{text}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        assert_eq!(shorten("short"), "short");
+        let cut = shorten(&"é".repeat(LINE + 1));
+        assert_eq!(cut, format!("{} …", "é".repeat(LINE)));
     }
 
     #[test]
