@@ -122,5 +122,12 @@ pub fn admit<'b>(
         brain.events.shed.fetch_add(1, Relaxed);
         return Err(turn_away(MeshError::rate_limited("too many calls are in flight", SHED_DELAY)));
     }
+    for name in [&metadata::USER, &metadata::TRACEPARENT] {
+        // Never indexed by HPACK: calls of many users share a connection, whose table could be probed, and values that
+        // hardly come twice only push others out of it.
+        if let Some(value) = head.headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
     Ok(Entry::Routed(Admitted { method, believed, deadline: now + granted, encoding }))
 }

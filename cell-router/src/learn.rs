@@ -58,7 +58,7 @@ impl Learnt {
 
     /// Learns a claim, unless one that is as new or newer is remembered. True if it was news.
     pub fn learn(&mut self, key: &[u8], redirect: Redirect) -> bool {
-        if self.peek(key).is_some_and(|known| known.epochs >= redirect.epochs) {
+        if self.peek(key).is_some_and(|known| !redirect.epochs.newer_than(known.epochs)) {
             return false;
         }
         let key = self.old.remove_entry(key).map_or_else(|| key.into(), |(key, _)| key);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_higher_epoch_is_believed_in_any_order() {
-        let claims = [redirect("a", 0, 2), redirect("b", 1, 0), redirect("c", 1, 3), redirect("d", 2, 0)];
+        let claims = [redirect("a", 0, 2), redirect("b", 0, 3), redirect("c", 1, 1), redirect("d", 2, 0)];
         for turn in 0..claims.len() {
             let mut learnt = Learnt::new(8);
             for n in 0..claims.len() {

@@ -116,7 +116,9 @@ impl<'c> Pass<'c> {
             Decision::Cell { cell, asked } => (Some(cell), asked),
             Decision::Refuse(refusal) => return Step::End(self.refuse(refusal)),
         };
-        self.asked = self.asked.max(asked);
+        if asked.newer_than(self.asked) {
+            self.asked = asked;
+        }
         let hops = self.believed.hops + u32::from(cell.is_some());
         let map_epoch = Some(world.map.epoch());
         let place = Place { cell, believed: Believed { hops, asked: self.asked, map_epoch }, world };
@@ -149,7 +151,7 @@ impl<'c> Pass<'c> {
     /// Keeps what a redirect says, be it followed or not, unless OWN-8 forbids to believe it. Only a call for one key
     /// tells whose owner is named.
     fn believe(&mut self, owner: CellId, epochs: OwnerEpochs) {
-        if self.at.as_ref() == Some(&owner) || epochs < self.asked {
+        if self.at.as_ref() == Some(&owner) || self.asked.newer_than(epochs) {
             return;
         }
         if let Some(key) = self.key.filter(|_| !self.among_others) {

@@ -138,7 +138,9 @@ impl Retry {
             }
             _ if !self.replayable => Next::End(Ending::Moved),
             // A cell names neither itself nor an owner older than the one it was asked about (OWN-8): not believed.
-            Outcome::WrongCell { owner, epochs, .. } if owner == at || *epochs < asked => Next::End(Ending::Moved),
+            Outcome::WrongCell { owner, epochs, .. } if owner == at || asked.newer_than(*epochs) => {
+                Next::End(Ending::Moved)
+            }
             Outcome::WrongCell { .. } if self.redirects >= MAX_REDIRECTS => Next::End(Ending::Moved),
             Outcome::WrongCell { .. } => {
                 self.redirects += 1;
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn older_owners_and_the_cell_itself_are_not_believed() {
-        assert_eq!(Case::new(0, 10, true).next(&wrong("b", epochs(1, 0), true)), Next::End(Ending::Moved));
+        assert_eq!(Case::new(0, 10, true).next(&wrong("b", epochs(0, 9), true)), Next::End(Ending::Moved));
         assert_eq!(Case::new(0, 10, true).next(&wrong("a", epochs(9, 9), true)), Next::End(Ending::Moved));
     }
 

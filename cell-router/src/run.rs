@@ -31,6 +31,9 @@ use tonic_health::server::HealthReporter;
 /// How often readiness is looked at.
 const READINESS: Duration = Duration::from_millis(50);
 
+/// Longest wait for a worker to drop what did not end in time.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -198,6 +201,10 @@ impl Router {
             clean &= tokio::time::timeout_at(deadline, worker.ended()).await.is_ok();
         }
         self.stop.cancel();
+        // What was cut off ends its spans while the workers' tasks are dropped: before telemetry is flushed.
+        for worker in &mut self.workers {
+            clean &= tokio::time::timeout(CUT_OFF, worker.ended()).await.is_ok();
+        }
         clean
     }
 }

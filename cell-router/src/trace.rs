@@ -62,12 +62,7 @@ impl ServerSpan {
         let tracer = tracing.0.as_ref()?;
         let parent = Context::new().with_remote_span_context(self.span.span_context().clone());
         let mut attributes = rpc(&self.path);
-        attributes.extend([
-            KeyValue::new("cell.id", brain.worlds.here().to_string()),
-            KeyValue::new("cell.home", place.way(brain).id.to_string()),
-            KeyValue::new("cell.map_epoch", i64::try_from(place.world.map.epoch().get()).unwrap_or(i64::MAX)),
-            KeyValue::new("cell.hops", i64::from(place.believed.hops)),
-        ]);
+        attributes.extend(cells(brain, place));
         let name = self.path.trim_start_matches('/').to_owned();
         let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
         let span = span.start_with_context(tracer, &parent);
@@ -76,13 +71,8 @@ impl ServerSpan {
     }
 
     /// Notes where the call was served.
-    pub fn served(&mut self, here: &str, home: &str, map_epoch: u64, hops: u32) {
-        self.span.set_attributes([
-            KeyValue::new("cell.id", here.to_owned()),
-            KeyValue::new("cell.home", home.to_owned()),
-            KeyValue::new("cell.map_epoch", i64::try_from(map_epoch).unwrap_or(i64::MAX)),
-            KeyValue::new("cell.hops", i64::from(hops)),
-        ]);
+    pub fn served(&mut self, brain: &Brain, place: &Place) {
+        self.span.set_attributes(cells(brain, place));
     }
 
     /// Ends it with the status of the pass.
@@ -120,6 +110,15 @@ const fn is_our_fault(code: Code) -> bool {
             | Code::Unavailable
             | Code::DataLoss
     )
+}
+
+fn cells(brain: &Brain, place: &Place) -> [KeyValue; 4] {
+    [
+        KeyValue::new("cell.id", brain.worlds.here().to_string()),
+        KeyValue::new("cell.home", place.way(brain).id.to_string()),
+        KeyValue::new("cell.map_epoch", i64::try_from(place.world.map.epoch().get()).unwrap_or(i64::MAX)),
+        KeyValue::new("cell.hops", i64::from(place.believed.hops)),
+    ]
 }
 
 fn rpc(path: &str) -> Vec<KeyValue> {

@@ -118,7 +118,9 @@ impl Worker {
     pub fn dress(&self, template: &Request<()>, place: &Place, deadline: Instant, now: Instant) -> Request<()> {
         let mut request = template.clone();
         let headers = request.headers_mut();
-        headers.insert(metadata::GRPC_TIMEOUT, timeout::format(deadline.saturating_duration_since(now)));
+        let mut left = timeout::format(deadline.saturating_duration_since(now));
+        left.set_sensitive(true);
+        headers.insert(metadata::GRPC_TIMEOUT, left);
         headers.insert(metadata::HOPS, hops(place.believed.hops));
         headers.insert(metadata::MAP_EPOCH, place.world.epoch.clone());
         if let Some(token) = &self.common.token {

@@ -11,17 +11,17 @@ use crate::{
     brain::Brain,
     head::Admitted,
     keys::{Keys, keys},
-    pass::{Pass, Step, outcome},
+    pass::{Pass, Place, Step, outcome},
     retry::Outcome,
     trace::ClientSpan,
     upstream::{Flight, Trip},
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use mesh_layers::{MeshError, metadata};
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 use tonic::Code;
@@ -41,10 +41,8 @@ pub(super) enum Reply {
 pub(super) struct Coming {
     pub(super) response: Response<RecvStream>,
     pub(super) trip: Trip,
-    /// Cross-cell hops that it took.
-    pub(super) hops: u32,
-    /// The cell that served it, unless the response says so itself and may be believed: it came from another router.
-    pub(super) cell: Option<HeaderValue>,
+    /// Where it came from.
+    pub(super) place: Place,
     /// The attempt's span, if it is traced.
     pub(super) span: Option<ClientSpan>,
 }
@@ -57,7 +55,7 @@ pub(super) struct Call<'c> {
     pub(super) template: &'c Request<()>,
     pub(super) record: &'c Record<'c>,
     /// Hops of the last attempt.
-    pub(super) hops: &'c AtomicUsize,
+    pub(super) hops: &'c AtomicU32,
 }
 
 /// Answers a call.
@@ -93,7 +91,7 @@ pub(super) async fn attempts(
         step = match step {
             Step::Send(place) => {
                 let now = Instant::now();
-                call.hops.store(place.believed.hops as usize, Relaxed);
+                call.hops.store(place.believed.hops, Relaxed);
                 let mut head = worker.dress(call.template, &place, deadline, now);
                 let tracing = &worker.common.tracing;
                 let span = call.record.span.as_ref();
@@ -118,10 +116,7 @@ pub(super) async fn attempts(
                         let outcome = if has_status { outcome(response.headers()) } else { Outcome::Answer };
                         match pass.after(outcome, now, worker.chance()) {
                             Step::Relay => {
-                                let named = place.cell.is_some() && response.headers().contains_key(metadata::CELL);
-                                let cell = (!named).then(|| place.way(brain).name.clone());
-                                let hops = place.believed.hops;
-                                return Ok(Some(Box::new(Coming { response, trip, hops, cell, span })));
+                                return Ok(Some(Box::new(Coming { response, trip, place, span })));
                             }
                             step => {
                                 end(span, Some(status(response.headers())));

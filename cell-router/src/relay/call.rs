@@ -19,38 +19,69 @@ use mesh_layers::{MeshError, metadata};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     task::Poll,
     time::Instant,
 };
 use tokio::time::{Sleep, sleep_until};
 use tonic::Code;
 
-/// Serves one call to its end.
-pub(super) async fn call(shared: &Shared<'_>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+/// A call that goes on. Boxed, so that the futures of a connection's calls stay small: they are moved when they begin.
+pub(super) struct Open<'s> {
+    admitted: Admitted<'s>,
+    /// Head of the request, without what is not to go on.
+    template: Request<()>,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+    record: Record<'s>,
+    /// Hops of the last attempt.
+    hops: AtomicU32,
+}
+
+/// What became of a request's head.
+pub(super) enum Begun<'s> {
+    /// To be run by [`run`].
+    Routed(Box<Open<'s>>),
+    /// The router answers itself.
+    Own(Pin<Box<dyn Future<Output = ()> + Send + 's>>),
+    /// Answered already.
+    Ended,
+}
+
+/// Begins a call: early rejection.
+pub(super) fn begin<'s>(
+    shared: &'s Shared<'s>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> Begun<'s> {
     let now = Instant::now();
     let (mut head, body) = request.into_parts();
-    let common = &shared.worker.common;
-    match admit(&common.brain, shared.gate, &mut head, now) {
+    let common = &*shared.worker.common;
+    let brain = &common.brain;
+    match admit(brain, shared.gate, &mut head, now) {
         Ok(Entry::Routed(admitted)) => {
             shared.admitted();
-            routed(shared, &admitted, Request::from_parts(head, ()), body, respond, now).await;
+            let (path, stats) = (head.uri.path(), &admitted.method.stats);
+            let record = Record::begin(brain, &common.tracing, path, stats, &head.headers, now);
+            let template = Request::from_parts(head, ());
+            Begun::Routed(Box::new(Open { admitted, template, body, respond, record, hops: AtomicU32::new(0) }))
         }
         Ok(Entry::Own { deadline }) => {
             shared.admitted();
-            common.brain.events.own_calls.fetch_add(1, Relaxed);
-            Box::pin(own::serve(shared, deadline, Request::from_parts(head, body), respond)).await;
+            brain.events.own_calls.fetch_add(1, Relaxed);
+            Begun::Own(Box::pin(own::serve(shared, deadline, Request::from_parts(head, body), respond)))
         }
         Err(rejection) => {
             let Rejection { error, http, hostile, method } = *rejection;
-            common.brain.events.rejected.fetch_add(1, Relaxed);
+            brain.events.rejected.fetch_add(1, Relaxed);
             if hostile {
                 shared.rejected();
             }
-            let stats = method.map_or(&common.brain.methods.unknown, |method| &method.stats);
-            let mut record = Record::begin(&common.brain, &common.tracing, head.uri.path(), stats, &head.headers, now);
+            let stats = method.map_or(&brain.methods.unknown, |method| &method.stats);
+            let mut record = Record::begin(brain, &common.tracing, head.uri.path(), stats, &head.headers, now);
             record.ended(error.code());
-            refuse(&common.brain, respond, error, http, 0);
+            refuse(brain, respond, error, http, 0);
+            Begun::Ended
         }
     }
 }
@@ -62,23 +93,13 @@ enum Waited {
     Late,
 }
 
-async fn routed(
-    shared: &Shared<'_>,
-    admitted: &Admitted<'_>,
-    template: Request<()>,
-    mut body: RecvStream,
-    mut respond: SendResponse<Bytes>,
-    now: Instant,
-) {
-    let common = &shared.worker.common;
-    let brain = &common.brain;
-    let (path, stats) = (template.uri().path(), &admitted.method.stats);
-    let mut record = Record::begin(brain, &common.tracing, path, stats, template.headers(), now);
-    let mut late = pin!(sleep_until(admitted.deadline.into()));
-    let last_hops = AtomicUsize::new(0);
+/// Serves a call to its end.
+pub(super) async fn run(shared: &Shared<'_>, mut open: Box<Open<'_>>) {
+    let brain = shared.worker.brain();
+    let mut late = pin!(sleep_until(open.admitted.deadline.into()));
     let waited = {
-        let call = Call { shared, admitted, template: &template, record: &record, hops: &last_hops };
-        let mut reply = pin!(answer(call, &mut body));
+        let Open { admitted, template, body, respond, record, hops } = &mut *open;
+        let mut reply = pin!(answer(Call { shared, admitted, template, record, hops }, body));
         poll_fn(|cx| {
             if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
                 return Poll::Ready(Waited::Replied(reply));
@@ -94,41 +115,34 @@ async fn routed(
         Waited::Gone => return,
         Waited::Late => MeshError::deadline_exceeded(),
         Waited::Replied(Err(error)) => error,
-        Waited::Replied(Ok(Reply::Stream(coming))) => {
-            if let Some(code) = relay(brain, *coming, respond, late).await {
-                record.ended(code);
-            }
-            return;
-        }
+        Waited::Replied(Ok(Reply::Stream(coming))) => return relay(brain, &mut open, coming, late).await,
         Waited::Replied(Ok(Reply::Merged(merged))) => {
+            let Open { mut record, respond, .. } = *open;
             record.ended(Code::Ok);
-            merged.send(brain, respond);
-            return;
+            return merged.send(brain, respond);
         }
     };
+    let Open { mut record, respond, hops, .. } = *open;
     record.ended(error.code());
-    refuse(brain, respond, error, StatusCode::OK, last_hops.load(Relaxed) as u32);
+    refuse(brain, respond, error, StatusCode::OK, hops.into_inner());
 }
 
-/// Passes a response on; gives its status unless the caller went away.
-async fn relay(
-    brain: &Brain,
-    coming: Coming,
-    mut respond: SendResponse<Bytes>,
-    mut late: Pin<&mut Sleep>,
-) -> Option<Code> {
-    let Coming { response, trip, hops: hops_made, cell, span } = coming;
+/// Passes a response on.
+async fn relay(brain: &Brain, open: &mut Open<'_>, coming: Box<Coming>, mut late: Pin<&mut Sleep>) {
+    let Coming { response, trip, place, span } = *coming;
     let (mut head, mut from) = response.into_parts();
-    if let Some(cell) = cell {
-        head.headers.insert(metadata::CELL, cell);
+    // What another router says of who served is believed.
+    if place.cell.is_none() || !head.headers.contains_key(metadata::CELL) {
+        head.headers.insert(metadata::CELL, place.way(brain).name.clone());
     }
-    head.headers.insert(metadata::HOPS, hops(hops_made));
+    head.headers.insert(metadata::HOPS, hops(place.believed.hops));
+    open.record.served(brain, &place);
     let trailers_only = from.is_end_stream();
     let code = trailers_only.then(|| status(&head.headers));
-    let mut to = respond.send_response(Response::from_parts(head, ()), trailers_only).ok()?;
-    if code.is_some() {
-        end(span, code);
-        return code;
+    let Ok(mut to) = open.respond.send_response(Response::from_parts(head, ()), trailers_only) else { return };
+    if let Some(code) = code {
+        end(span, Some(code));
+        return open.record.ended(code);
     }
     let mut pump = Pump::new(&mut from, &mut to);
     let ended = poll_fn(|cx| match pump.poll(cx) {
@@ -137,15 +151,17 @@ async fn relay(
     })
     .await;
     end(span, ended.and_then(Result::ok));
-    match ended {
-        Some(Ok(code)) => Some(code),
-        Some(Err(Cut::Caller)) => None,
+    let code = match ended {
+        Some(Ok(code)) => code,
+        Some(Err(Cut::Caller)) => return,
         Some(Err(Cut::Sender)) => {
             trip.failed();
-            Some(break_off(&mut to, MeshError::cell_unreachable(brain.worlds.here()).info("processed", "unknown")))
+            let error = MeshError::cell_unreachable(&place.way(brain).id).info("processed", "unknown");
+            break_off(&mut to, error)
         }
-        None => Some(break_off(&mut to, MeshError::deadline_exceeded())),
-    }
+        None => break_off(&mut to, MeshError::deadline_exceeded()),
+    };
+    open.record.ended(code);
 }
 
 /// Ends a response that has begun with an error in its trailers.

@@ -1,6 +1,6 @@
 //! One caller's connection: its limits, its calls, its end.
 
-use super::call;
+use super::call::{self, Begun};
 use crate::{head::Gate, worker::Worker};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -91,7 +91,7 @@ pub(super) async fn serve(
     let mut grace = pin!(sleep(Duration::from_secs(86_400 * 365)));
     let mut left = None;
     let mut cut_off = false;
-    let mut calls = FuturesUnordered::new();
+    let (mut calls, mut own_calls) = (FuturesUnordered::new(), FuturesUnordered::new());
     let ended = poll_fn(|cx| {
         loop {
             if left.is_none()
@@ -116,7 +116,11 @@ pub(super) async fn serve(
             loop {
                 match connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
-                        calls.push(call::call(&shared, request, respond));
+                        match call::begin(&shared, request, respond) {
+                            Begun::Routed(open) => calls.push(call::run(&shared, open)),
+                            Begun::Own(future) => own_calls.push(future),
+                            Begun::Ended => {}
+                        }
                         progress = true;
                     }
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
@@ -128,6 +132,9 @@ pub(super) async fn serve(
                 }
             }
             while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {
+                progress = true;
+            }
+            while !own_calls.is_empty() && own_calls.poll_next_unpin(cx).is_ready() {
                 progress = true;
             }
             if shared.is_out_of_patience() {

@@ -3,6 +3,7 @@
 use crate::{
     brain::Brain,
     method::Stats,
+    pass::Place,
     trace::{ServerSpan, Tracing},
 };
 use http::HeaderMap;
@@ -30,6 +31,13 @@ impl<'b> Record<'b> {
     ) -> Self {
         brain.in_flight.fetch_add(1, Relaxed);
         Self { brain, stats, started, code: Code::Cancelled, span: tracing.server(path, headers) }
+    }
+
+    /// Where the pass was served.
+    pub(super) fn served(&mut self, brain: &Brain, place: &Place) {
+        if let Some(span) = &mut self.span {
+            span.served(brain, place);
+        }
     }
 
     /// How the pass ended.

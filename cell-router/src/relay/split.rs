@@ -12,7 +12,7 @@ use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use mesh_layers::{MeshError, Reason, frame, frame::Encoding, metadata};
 use mesh_policy::{BatchOf, CanonicalKey, Outcome, Split};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tonic::Code;
 
 /// Most foreign keys that an error names.
@@ -133,12 +133,12 @@ async fn one_part(
     key: CanonicalKey<'_>,
     among_others: bool,
 ) -> Answered {
-    let hops = AtomicUsize::new(0);
+    let hops = AtomicU32::new(0);
     let part = Call { shared: call.shared, admitted: call.admitted, template, record: call.record, hops: &hops };
     let coming = Box::pin(attempts(&part, body, Some(&key), among_others)).await?;
     let Some(coming) = coming else { return Err(MeshError::moved(None)) };
     call.hops.fetch_max(hops.load(Relaxed), Relaxed);
-    let hops = coming.hops;
+    let hops = coming.place.believed.hops;
     collect(*coming, call.shared.worker.common.limits.message_bytes).await.map(|message| (message, hops))
 }
 

@@ -57,8 +57,8 @@ pub(super) fn spawn<R: Relay>(start: Start<R>) -> io::Result<Thread> {
     thread::Builder::new().name(format!("worker-{}", start.number)).spawn(move || {
         let stop = start.stop.clone();
         runtime.block_on(stop.run_until_cancelled(run(start)));
-        // What is left are connections that did not end in time, and ways to instances.
-        runtime.shutdown_background();
+        // What is left are connections that did not end in time, and ways to instances. Their tasks are dropped here.
+        runtime.shutdown_timeout(Duration::from_millis(100));
         drop(alive);
     })?;
     Ok(Thread { ended: Some(ended) })
