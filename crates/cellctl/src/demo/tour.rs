@@ -53,6 +53,10 @@ fn lines(cluster: &Cluster, shoppers: &[Shopper], skus: &[String]) -> Vec<String
         format!("grpcurl -plaintext {door} list"),
         format!("grpcurl -plaintext -d '{{}}' {} shop.member.v1.MemberService/Register", last.front),
         format!("grpcurl -plaintext -v -d '{{\"user_id\": \"{user}\"}}' {door} shop.member.v1.MemberService/GetMember"),
+        format!(
+            "grpcurl -plaintext -v -d '{{\"user_id\": \"{user}\"}}' {} shop.member.v1.MemberService/GetMember",
+            last.front
+        ),
         format!("grpcurl -plaintext -d '{order}' {door} shop.trade.v1.TradeService/PlaceOrder"),
         format!("grpcurl -plaintext -d '{{\"user_id\": \"{user}\"}}' {door} shop.trade.v1.TradeService/GetWallet"),
         format!("{} --router {door} explain {user}", program()),

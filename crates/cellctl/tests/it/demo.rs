@@ -184,7 +184,7 @@ fn each_line_to_paste_works_as_it_stands() {
     let mut demo = Demo::ready(&program, port_base, &["--no-load"]);
     let (_, lines) = demo.said.split_once("Paste:\n").expect("lines to paste");
     let lines: Vec<&str> = lines.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    assert!(lines.len() >= 5, "{lines:?}");
+    assert!(lines.len() >= 6, "{lines:?}");
     let mut outputs = String::new();
     for line in &lines {
         let output = Command::new("sh").args(["-c", line]).output().expect("sh runs");
@@ -192,7 +192,13 @@ fn each_line_to_paste_works_as_it_stands() {
         assert!(output.status.success(), "{line}\n{said}{}", String::from_utf8_lossy(&output.stderr));
         outputs.push_str(&said);
     }
-    for expected in ["shop.trade.v1.TradeService", "cellmesh-cell: sh-1", "cellmesh-hops: 1", "is at home in sh-1"] {
+    for expected in [
+        "shop.trade.v1.TradeService",
+        "cellmesh-cell: sh-1",
+        "cellmesh-hops: 1",
+        "cellmesh-hops: 0",
+        "is at home in sh-1",
+    ] {
         assert!(outputs.contains(expected), "'{expected}' is missing in:\n{outputs}");
     }
     println!("figure: lines to paste N={}", lines.len());
