@@ -23,6 +23,9 @@ use tracing::{Instrument, field::Empty};
 const BATCH: u32 = 256;
 /// Users served at once.
 const USERS: usize = 32;
+/// How long events are gathered after the first: each round marks all it delivered in one transaction, and its syncs are
+/// taken from those of the calls.
+const GATHER: Duration = Duration::from_millis(20);
 /// How often other processes' events are looked for; this one's wake the dispatcher.
 const POLL: Duration = Duration::from_secs(5);
 /// Pauses of a user whose event was not taken.
@@ -84,7 +87,9 @@ pub(crate) async fn dispatch(db: Db, consumers: Vec<Consumer>, metrics: Metrics,
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            _ = commits.changed() => {}
+            _ = commits.changed() => {
+                stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
+            }
         }
     }
 }

@@ -118,7 +118,7 @@ impl Default for TelemetryConfig {
     }
 }
 
-/// `[limits]`: what a listener grants. Defaults follow `reliability.md` §1; tonic's own are off or far wider.
+/// `[limits]`: what a listener grants. tonic's own defaults are off or far wider: no bound on streams, none on resets it is made to send.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {

@@ -3,7 +3,7 @@
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::path::Path;
 
-/// What must find nothing (reliability.md I1 to I4).
+/// What must find nothing.
 const FAULTS: &[(&str, &str)] = &[
     (
         "a ledger entry that does not sum to zero",
