@@ -32,7 +32,7 @@ pub enum BucketLock {
 }
 
 /// A database as this crate needs it. SQLite now; MySQL/MariaDB and PostgreSQL implement the same few functions and
-/// pass the same [`conformance`](crate::conformance) suite.
+/// pass the same conformance suite (feature `conformance`).
 ///
 /// The engine knows connections, locks and the dialect. It knows nothing of idempotency, outbox, moves or services.
 ///

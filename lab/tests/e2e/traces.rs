@@ -207,7 +207,7 @@ async fn a_thousand_orders_are_a_thousand_trees() -> anyhow::Result<()> {
     assert!(trees.orphans.is_empty(), "{} orphans, like {:?}", trees.orphans.len(), trees.orphans.first());
     let (mut delivered, mut redirected) = (0, 0);
     for n in 0..ORDERS {
-        let of = |n| trees.traces.get(&trace_id(n).to_be_bytes().to_vec()).cloned().unwrap_or_default();
+        let of = |n| trees.traces.get(trace_id(n).to_be_bytes().as_slice()).cloned().unwrap_or_default();
         let mut spans = of(n);
         if is_hasty(n) {
             // What its cancelled call began was finished, and the repeated call got that answer.

@@ -9,11 +9,16 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::Semaphore, time::Instant};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
@@ -89,6 +94,10 @@ async fn speak<S: Next>(stream: TcpStream, service: S, shared: &Shared) {
     loop {
         let ended = tokio::select! {
             ended = connection.as_mut() => return log(shared, ended),
+            () = usage.out_of_patience.notified() => {
+                shared.options.metrics.refused_connection(shared.options.name, "abandoned_calls");
+                return;
+            }
             () = shared.drain.cancelled() => None,
             () = age.as_mut() => Some(Duration::from_millis(limits.age_grace_ms)),
             () = tokio::time::sleep(idle) => match usage.is_idle_since(idle) {
@@ -124,7 +133,7 @@ async fn call<S: Next>(
 ) -> http::Response<BusyBody> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(budget);
-    service.answer(request).await.map(|body| BusyBody { body, _busy: busy })
+    service.answer(request).await.map(|body| BusyBody::new(body, busy))
 }
 
 fn log(shared: &Shared, ended: hyper::Result<()>) {
@@ -161,10 +170,17 @@ fn jittered(age: Duration) -> Duration {
     age.mul_f64(rand::random_range(0.9..1.1))
 }
 
-/// Calls of one connection: how many run, and when the last one ended.
+/// Calls that a caller may abandon on one connection, less those he let finish: beyond it he only makes work
+/// (CVE-2023-44487). h2 itself counts resets of streams that were not taken up yet, and those only.
+const PATIENCE: i64 = 1_000;
+
+/// Calls of one connection: how many run, when the last one ended, and how they ended.
 #[derive(Debug)]
 struct Usage {
     running: AtomicU64,
+    /// [`PATIENCE`] less the calls abandoned, plus those finished.
+    patience: AtomicI64,
+    out_of_patience: Notify,
     /// Milliseconds from `began` to the end of the last call.
     ended_ms: AtomicU64,
     began: Instant,
@@ -172,14 +188,20 @@ struct Usage {
 
 impl Default for Usage {
     fn default() -> Self {
-        Self { running: AtomicU64::new(0), ended_ms: AtomicU64::new(0), began: Instant::now() }
+        Self {
+            running: AtomicU64::new(0),
+            patience: AtomicI64::new(PATIENCE),
+            out_of_patience: Notify::new(),
+            ended_ms: AtomicU64::new(0),
+            began: Instant::now(),
+        }
     }
 }
 
 impl Usage {
     fn begin(self: &Arc<Self>) -> Busy {
         self.running.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        Busy { usage: Arc::clone(self), finished: false }
     }
 
     fn now_ms(&self) -> u64 {
@@ -193,19 +215,38 @@ impl Usage {
 }
 
 /// A running call.
-struct Busy(Arc<Usage>);
+struct Busy {
+    usage: Arc<Usage>,
+    finished: bool,
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.ended_ms.store(self.0.now_ms(), Ordering::Relaxed);
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        let usage = &self.usage;
+        usage.ended_ms.store(usage.now_ms(), Ordering::Relaxed);
+        usage.running.fetch_sub(1, Ordering::Relaxed);
+        if self.finished {
+            // Not above the start, so that a good past buys nothing. A lost race costs one call of patience.
+            if usage.patience.load(Ordering::Relaxed) < PATIENCE {
+                usage.patience.fetch_add(1, Ordering::Relaxed);
+            }
+        } else if usage.patience.fetch_sub(1, Ordering::Relaxed) <= 1 {
+            usage.out_of_patience.notify_one();
+        }
     }
 }
 
 /// A response body whose connection is busy until it is dropped.
 struct BusyBody {
     body: Body,
-    _busy: Busy,
+    busy: Busy,
+}
+
+impl BusyBody {
+    fn new(body: Body, mut busy: Busy) -> Self {
+        busy.finished = http_body::Body::is_end_stream(&body);
+        Self { body, busy }
+    }
 }
 
 impl http_body::Body for BusyBody {
@@ -214,9 +255,13 @@ impl http_body::Body for BusyBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, tonic::Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, tonic::Status>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(next) = &frame {
+            self.busy.finished |= next.as_ref().is_none_or(|next| !next.as_ref().is_ok_and(http_body::Frame::is_data));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

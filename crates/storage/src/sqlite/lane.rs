@@ -13,8 +13,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+/// Longest wait for a file that another process is just making, and how often it is tried.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// What may be open on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +108,7 @@ impl Lane {
     }
 
     async fn connect(&self) -> Result<Slot, StorageError> {
-        let mut connection = self.0.options.connect().await?;
+        let mut connection = self.open().await?;
         let may_commit = Arc::new(AtomicBool::new(false));
         if self.0.writes {
             // Some failures (a full disk, ON CONFLICT ROLLBACK) make SQLite roll back by itself. If the work overlooks
@@ -110,6 +118,18 @@ impl Lane {
             connection.lock_handle().await?.set_commit_hook(move || asked.load(Ordering::Acquire));
         }
         Ok(Slot { connection, state: State::Clean, may_commit })
+    }
+
+    /// Opens the file. Of two processes that open a new file at once and switch it to WAL, SQLite turns one away as busy
+    /// without waiting, whatever its busy timeout is.
+    async fn open(&self) -> Result<SqliteConnection, StorageError> {
+        let limit = Instant::now() + OPEN_LIMIT;
+        loop {
+            match self.0.options.connect().await.map_err(StorageError::from) {
+                Err(StorageError::Busy(_)) if Instant::now() < limit => tokio::time::sleep(OPEN_PAUSE).await,
+                opened => return opened,
+            }
+        }
     }
 
     /// Waits for every lease and closes the connections; later borrowers are refused.
