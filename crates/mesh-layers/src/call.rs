@@ -19,8 +19,8 @@ tokio::task_local! {
     static CURRENT: CallContext;
 }
 
-/// Most refusals remembered of one call; a call that is refused oftener is a loop.
-const MAX_REFUSALS: usize = 64;
+/// Most refusals remembered of one call: more than a batch has items. A call that is refused oftener is a loop.
+const MAX_REFUSALS: usize = 128;
 
 /// What one call is allowed and what it did so far. Cheap to clone; it stands in the request's extensions and in a
 /// task-local, so that code below the handler finds it. A spawned task does not inherit it.

@@ -8,7 +8,7 @@ use cell_map::UserKey;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use mesh_layers::trace;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
     time::Duration,
@@ -31,6 +31,8 @@ const POLL: Duration = Duration::from_secs(5);
 /// Pauses of a user whose event was not taken.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a consumer may take over one event; the others' wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often delivered rows are swept out, and how old they then are (ids stay recognisable meanwhile).
 const SWEEP: Duration = Duration::from_secs(60);
 const KEEP_MS: i64 = 24 * 60 * 60 * 1000;
@@ -116,25 +118,35 @@ impl Dispatcher {
     async fn round(&mut self) -> Result<(), StorageError> {
         let reader = self.db.outbox(Stream::Events);
         let mut after = 0;
+        let mut blocked = HashSet::new();
         loop {
             let rows = reader.next_batch(after, BATCH).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else { break };
             after = last.id;
             let full = rows.len() >= BATCH as usize;
-            let done = self.deliver(rows).await;
+            let done = self.deliver(rows, &mut blocked).await;
             reader.mark_done(&done).await?;
             if !full {
-                return Ok(());
+                break;
             }
         }
+        // Whoever is held and was not met has no rows any more.
+        self.held.retain(|owner, _| blocked.contains(owner));
+        Ok(())
     }
 
-    /// Delivers rows, each user's in order up to the first that is not taken. Returns the ids of those taken.
-    async fn deliver(&mut self, rows: Vec<OutboxRow>) -> Vec<i64> {
+    /// Delivers rows, each user's in order up to the first that is not taken. Returns the ids of those taken. `blocked`
+    /// are the users of whom an earlier row of this round waits, even if their pause ends meanwhile.
+    async fn deliver(&mut self, rows: Vec<OutboxRow>, blocked: &mut HashSet<Owner>) -> Vec<i64> {
         let now = Instant::now();
         let mut owners: BTreeMap<Owner, Vec<Arc<OutboxRow>>> = BTreeMap::new();
         for row in rows {
-            if self.held.get(&row.user).is_none_or(|held| held.until <= now) {
+            if blocked.contains(&row.user) {
+                continue;
+            }
+            if self.held.get(&row.user).is_some_and(|held| held.until > now) {
+                blocked.insert(row.user);
+            } else {
                 owners.entry(row.user.clone()).or_default().push(Arc::new(row));
             }
         }
@@ -159,7 +171,8 @@ impl Dispatcher {
             if whole {
                 self.held.remove(&owner);
             } else {
-                self.hold(owner);
+                self.hold(owner.clone());
+                blocked.insert(owner);
             }
         }
         taken
@@ -207,8 +220,14 @@ impl Dispatcher {
             trace::continue_from_text(&span, parent);
         }
         // On a task of its own: a consumer that panics is an event not taken, not the end of the dispatcher.
-        let delivery = tokio::spawn((consumer.deliver)(Arc::clone(row)).instrument(span.clone()));
-        let result = delivery.await.unwrap_or_else(|_| Err(Status::internal("the consumer panicked")));
+        let mut delivery = tokio::spawn((consumer.deliver)(Arc::clone(row)).instrument(span.clone()));
+        let result = match tokio::time::timeout(PATIENCE, &mut delivery).await {
+            Ok(ended) => ended.unwrap_or_else(|_| Err(Status::internal("the consumer panicked"))),
+            Err(_) => {
+                delivery.abort();
+                Err(Status::deadline_exceeded("the consumer took too long"))
+            }
+        };
         let code = result.as_ref().map_or_else(Status::code, |()| Code::Ok);
         self.metrics.published(&row.kind, code_name(code));
         let Err(status) = result else { return true };
@@ -232,5 +251,96 @@ impl Dispatcher {
         if let Err(error) = self.db.sweep_idempotency(10_000).await {
             tracing::warn!(%error, "idempotency keys cannot be swept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cell_map::UserEpoch;
+    use std::sync::Mutex;
+    use storage::DbConfig;
+
+    fn owner(name: &str) -> Owner {
+        Some(UserKey::from_text(name).unwrap())
+    }
+
+    fn row(id: i64, user: &str) -> OutboxRow {
+        OutboxRow {
+            id,
+            user: owner(user),
+            user_epoch: UserEpoch::ZERO,
+            sequence: 1,
+            event_id: id.to_string(),
+            kind: "k".into(),
+            payload: Vec::new(),
+            traceparent: None,
+            created_ms: 0,
+        }
+    }
+
+    async fn dispatcher(consumer: Consumer) -> (Dispatcher, tempfile::TempDir) {
+        let data = tempfile::tempdir().unwrap();
+        let cell = cell_map::CellId::new("bj-1").unwrap();
+        let metrics = Metrics::new(&cell);
+        let db = Db::open(DbConfig::new(data.path().join("cell.db"), cell), &[]).await.unwrap();
+        let cell = db.cell().to_string();
+        (Dispatcher { cell, db, consumers: vec![consumer], metrics, held: HashMap::new() }, data)
+    }
+
+    #[tokio::test]
+    async fn who_is_held_or_fails_in_one_batch_waits_for_the_next_round() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&taken);
+        let consumer = Consumer::new("log", ["k"], move |event| {
+            let refused = event.id == 2;
+            if !refused {
+                log.lock().unwrap().push(event.id);
+            }
+            async move { if refused { Err(Status::unavailable("not now")) } else { Ok(()) } }
+        });
+        let (mut dispatcher, _data) = dispatcher(consumer).await;
+        let held = |until| Held { until, pause: FIRST_PAUSE };
+        dispatcher.held.insert(owner("held"), held(Instant::now() + Duration::from_secs(60)));
+        let mut blocked = HashSet::new();
+        let done = dispatcher.deliver(vec![row(1, "held"), row(2, "failing"), row(3, "fine")], &mut blocked).await;
+        assert_eq!(done, [3]);
+        // Their pauses end between two batches.
+        for held in dispatcher.held.values_mut() {
+            held.until = Instant::now();
+        }
+        let done = dispatcher.deliver(vec![row(4, "held"), row(5, "failing"), row(6, "fine")], &mut blocked).await;
+        assert_eq!(done, [6]);
+        assert_eq!(*taken.lock().unwrap(), [3, 6]);
+    }
+
+    #[tokio::test]
+    async fn who_has_no_rows_any_more_is_forgotten() {
+        let consumer = Consumer::new("log", ["k"], async |_| Ok(()));
+        let (mut dispatcher, _data) = dispatcher(consumer).await;
+        dispatcher.hold(owner("gone"));
+        dispatcher.round().await.unwrap();
+        assert!(dispatcher.held.is_empty());
+        assert_eq!(dispatcher.pause(), POLL);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_hangs_is_given_up() {
+        let alive = Arc::new(());
+        let inside = Arc::downgrade(&alive);
+        let consumer = Consumer::new("log", ["k"], move |_| {
+            let alive = Arc::clone(&alive);
+            async move {
+                std::future::pending::<()>().await;
+                drop(alive);
+                Ok(())
+            }
+        });
+        let (mut dispatcher, _data) = dispatcher(consumer).await;
+        tokio::time::pause();
+        assert!(dispatcher.deliver(vec![row(1, "x")], &mut HashSet::new()).await.is_empty());
+        assert!(dispatcher.held.contains_key(&owner("x")));
+        tokio::task::yield_now().await;
+        assert_eq!(inside.strong_count(), 1, "the consumer's own; the task is gone");
     }
 }

@@ -17,9 +17,9 @@ use notes::{MISBEHAVE, MisbehaveRequest, Notes, Taken, WRITE, WriteNoteRequest};
 use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use service_runtime::{config::TelemetryConfig, telemetry};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 use tonic::Code;
-use world::{World, elsewhere, here};
+use world::{World, elsewhere, eventually, here};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -38,7 +38,7 @@ async fn spans_equal_counters_and_make_one_tree_per_call() {
     tracing::dispatcher::set_global_default(dispatch).unwrap();
 
     let taken = Arc::new(Taken::default());
-    let world = World::with(Notes { taken: Arc::clone(&taken), gate: None }, |_| {}).await;
+    let world = World::with(Notes { taken: Arc::clone(&taken), ..Notes::default() }, |_| {}).await;
     let mut caller = world.front().await;
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
     let traced = [("traceparent", parent.as_str())];
@@ -51,10 +51,24 @@ async fn spans_equal_counters_and_make_one_tree_per_call() {
         caller.message(MISBEHAVE, &message, &[]).await.unwrap();
     }
     // A caller that goes away.
-    let message = MisbehaveRequest { how: "nap".into(), user_id: String::new() };
-    let gone = caller.message(MISBEHAVE, &message, &[]);
-    assert!(tokio::time::timeout(Duration::from_millis(50), gone).await.is_err());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let message = MisbehaveRequest { how: "wait".into(), user_id: String::new() };
+    tokio::select! {
+        answer = caller.message(MISBEHAVE, &message, &[("grpc-timeout", "30S")]) => panic!("{answer:?}"),
+        () = world.in_flight(1) => {}
+    }
+    world.in_flight(0).await;
+    // The event is taken and marked so, in a transaction of its own.
+    let events = world.running.context().db.outbox(storage::Stream::Events);
+    eventually(async || world.count("cellmesh_outbox_published_total", &[]).await == 1).await;
+    eventually(async || events.backlog().await.unwrap().0 == 0).await;
+    // Spans end on other threads, after what they tell of.
+    eventually(async || {
+        let transactions = world.count("cellmesh_db_transactions_total", &[]).await;
+        let spans = exporter.get_finished_spans().unwrap();
+        let count = |kind| of_kind(&spans, &kind).len() as u64;
+        (count(SpanKind::Server), count(SpanKind::Client)) == (7, transactions)
+    })
+    .await;
 
     let published = world.count("cellmesh_outbox_published_total", &[]).await;
     let calls = world.count("cellmesh_server_calls_total", &[]).await;

@@ -1,28 +1,31 @@
 //! The end of a process.
 
 use crate::{
-    notes::{MISBEHAVE, MisbehaveRequest},
-    world::{World, http1},
+    notes::{MISBEHAVE, MisbehaveRequest, Notes},
+    world::{World, eventually, http1},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use testkit::call::Caller;
+use tokio::sync::Notify;
 use tonic::Code;
 
 #[tokio::test]
 async fn a_drain_loses_no_call_and_takes_no_new_connection() {
-    let world = World::start().await;
+    let go_on = Arc::new(Notify::new());
+    let world = World::with(Notes { go_on: Arc::clone(&go_on), ..Notes::default() }, |_| {}).await;
     let (front, admin) = (world.running.bound().front, world.running.bound().admin);
     let mut caller = world.front().await;
-    let nap = MisbehaveRequest { how: "nap".into(), user_id: String::new() };
-    let napping = tokio::spawn(async move { caller.message(MISBEHAVE, &nap, &[]).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let wait = MisbehaveRequest { how: "wait".into(), user_id: String::new() };
+    let waiting = tokio::spawn(async move { caller.message(MISBEHAVE, &wait, &[("grpc-timeout", "30S")]).await });
+    world.in_flight(1).await;
     world.running.shutdown();
-    tokio::time::sleep(Duration::from_millis(50)).await;
 
+    // Nobody is let in any more.
+    eventually(async || Caller::connect(front).await.is_err()).await;
     let (code, body) = http1(admin, "GET /readyz", "").await.expect("admin answers to the end");
     assert_eq!((code, body.trim()), (503, "waiting for: draining"));
-    assert!(Caller::connect(front).await.is_err(), "nobody is let in any more");
-    let answer = napping.await.unwrap().expect("a running call must not be cut");
+    go_on.notify_one();
+    let answer = waiting.await.unwrap().expect("a running call must not be cut");
     assert_eq!(answer.code(), Some(Code::Ok));
     world.running.wait().await.unwrap();
     assert!(http1(admin, "GET /livez", "").await.is_none());
@@ -30,14 +33,14 @@ async fn a_drain_loses_no_call_and_takes_no_new_connection() {
 
 #[tokio::test]
 async fn a_drain_ends_when_its_grace_is_over() {
-    let world = World::with(crate::notes::Notes::default(), |config| {
+    let world = World::with(Notes::default(), |config| {
         config.drain.grace_ms = 200;
     })
     .await;
     let mut caller = world.front().await;
     let sleep = MisbehaveRequest { how: "sleep".into(), user_id: String::new() };
     let call = tokio::spawn(async move { caller.message(MISBEHAVE, &sleep, &[("grpc-timeout", "30S")]).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.in_flight(1).await;
     let began = std::time::Instant::now();
     let metrics = world.running.context().metrics.clone();
     world.end().await;

@@ -157,15 +157,19 @@ async fn a_connection_that_abuses_http2_is_cut_off() {
 
 #[tokio::test]
 async fn calls_beyond_the_limit_are_refused_at_once() {
-    let world = World::with(Notes::default(), |config| config.limits.calls = 1).await;
+    let go_on = Arc::new(tokio::sync::Notify::new());
+    let notes = Notes { go_on: Arc::clone(&go_on), ..Notes::default() };
+    let world = World::with(notes, |config| config.limits.calls = 1).await;
     let mut caller = world.front().await;
-    let nap = MisbehaveRequest { how: "nap".into(), user_id: String::new() };
+    let wait = MisbehaveRequest { how: "wait".into(), user_id: String::new() };
     let mut other = caller.clone();
-    let napping = tokio::spawn(async move { other.message(MISBEHAVE, &nap, &[]).await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let waiting =
+        tokio::spawn(async move { other.message(MISBEHAVE, &wait, &[("grpc-timeout", "30S")]).await.unwrap() });
+    world.in_flight(1).await;
     let answer = caller.unary(READ, &[], &[]).await.unwrap();
     assert_eq!(answer.code(), Some(Code::ResourceExhausted));
     assert_eq!(crate::world::reason(&answer), "RATE_LIMITED");
-    assert_eq!(napping.await.unwrap().code(), Some(Code::Ok));
+    go_on.notify_one();
+    assert_eq!(waiting.await.unwrap().code(), Some(Code::Ok));
     world.end().await;
 }

@@ -27,7 +27,7 @@ async fn events(taken: &Taken, n: usize) -> Vec<String> {
 async fn events_are_delivered_in_order_though_some_attempts_fail() {
     let taken = Arc::new(Taken::default());
     *taken.failures.lock().unwrap() = 2;
-    let world = World::with(Notes { taken: Arc::clone(&taken), gate: None }, |_| {}).await;
+    let world = World::with(Notes { taken: Arc::clone(&taken), ..Notes::default() }, |_| {}).await;
     let mut caller = world.front().await;
     for n in 0..20 {
         let message = WriteNoteRequest { user_id: here(), text: n.to_string() };

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 use storage::{Migration, OutboxEvent, OutboxRow, TableSpec, UserData, UserTables, Value};
+use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 pub const WRITE: &str = "/test.notes.v1.NoteService/WriteNote";
@@ -34,6 +35,8 @@ pub struct Notes {
     pub taken: Arc<Taken>,
     /// Opened by the test.
     pub gate: Option<Arc<Mutex<Option<service_runtime::Gate>>>>,
+    /// What a call that waits is told.
+    pub go_on: Arc<Notify>,
 }
 
 impl Service for Notes {
@@ -55,7 +58,7 @@ impl Service for Notes {
     }
 
     fn start(&self, ctx: &Context, parts: &mut Parts) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        parts.serve(NoteServer(Adapter { ctx: ctx.clone() }));
+        parts.serve(NoteServer(Adapter { ctx: ctx.clone(), go_on: Arc::clone(&self.go_on) }));
         let taken = Arc::clone(&self.taken);
         parts.consume(Consumer::new("log", ["note.written"], move |event| take(Arc::clone(&taken), event)));
         if let Some(gate) = &self.gate {
@@ -84,6 +87,7 @@ async fn take(taken: Arc<Taken>, event: Arc<OutboxRow>) -> Result<(), Status> {
 #[derive(Clone)]
 struct Adapter {
     ctx: Context,
+    go_on: Arc<Notify>,
 }
 
 fn key(user_id: &str) -> Result<cell_map::UserKey, Status> {
@@ -129,6 +133,7 @@ impl Adapter {
         match how.as_str() {
             "panic" => panic!("asked to panic"),
             "sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
+            "wait" => self.go_on.notified().await,
             "nap" => tokio::time::sleep(Duration::from_millis(300)).await,
             "forge" => {
                 let owner = cell_map::CellId::new("sh-1").unwrap();

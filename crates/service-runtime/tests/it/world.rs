@@ -5,7 +5,10 @@ use cell_map::{Cell, CellId, CellMap, Incarnation, MapDraft, RegionId};
 use map_store::MapWatch;
 use mesh_layers::trust::PeerToken;
 use service_runtime::{CancellationToken, Config, Overrides, Running, Service, run_with};
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use testkit::call::{Answer, Caller};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -101,9 +104,23 @@ impl World {
         matching.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
+    /// Waits until this many calls are being served.
+    pub async fn in_flight(&self, calls: u64) {
+        eventually(async || self.count("cellmesh_server_calls_in_flight", &[]).await == calls).await;
+    }
+
     pub async fn end(self) {
         self.running.shutdown();
         self.running.wait().await.unwrap();
+    }
+}
+
+/// Asks until the answer is yes, for ten seconds.
+pub async fn eventually(mut asked: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !asked().await {
+        assert!(began.elapsed() < Duration::from_secs(10), "it does not happen");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
