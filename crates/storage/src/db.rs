@@ -1,15 +1,26 @@
 //! The database of one cell as its services see it.
 
 use crate::{
-    BoxFuture, Engine, Migration, Mode, Refusal, Sqlite, StorageError, Tx, TxError, TxKind, TxObserver, WorkError,
+    BoxFuture, Engine, Migration, Mode, Refusal, Sqlite, StorageError, Stream, Tx, TxError, TxKind, TxObserver,
+    WorkError,
+    error::LOCKED,
     in_flight::InFlight,
     migration,
-    run::{Ended, run},
+    outbox::SweptTo,
+    run::{Ended, run, run_within},
     user_data::{OWNERSHIP_TABLES, USER_KEY},
 };
 use cell_map::{BucketId, CellId, OwnerEpochs, UserKey};
-use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+
+/// Longest time a transaction of a starting process takes, and longest wait for that of another one.
+const START_LIMIT: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_millis(20);
 
 /// Milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -76,6 +87,8 @@ pub(crate) struct Inner<E: Engine> {
     pub(crate) in_flight: InFlight,
     /// How many transactions with events were committed by this process.
     pub(crate) events: watch::Sender<u64>,
+    /// How far each stream of the outbox was swept.
+    pub(crate) swept: Mutex<HashMap<Stream, SweptTo>>,
 }
 
 impl<E: Engine> Clone for Db<E> {
@@ -90,12 +103,18 @@ impl<E: Engine> Db<E> {
     /// # Errors
     /// If a migration fails or was edited, or the database is another cell's.
     pub async fn with_engine(engine: E, settings: Settings, migrations: &[Migration]) -> Result<Self, StorageError> {
-        migration::migrate(&engine, migrations).await?;
+        patiently(|| migration::migrate(&engine, migrations)).await?;
         let user_tables = user_tables(&engine).await?;
-        let inner =
-            Inner { engine, settings, user_tables, in_flight: InFlight::default(), events: watch::Sender::new(0) };
+        let inner = Inner {
+            engine,
+            settings,
+            user_tables,
+            in_flight: InFlight::default(),
+            events: watch::Sender::new(0),
+            swept: Mutex::default(),
+        };
         let db = Self { inner: Arc::new(inner) };
-        db.claim_for_cell().await?;
+        patiently(|| db.claim_for_cell()).await?;
         Ok(db)
     }
 
@@ -214,6 +233,19 @@ impl<E: Engine> Db<E> {
         self.unfenced(kind, mode, work).await.map_err(only_storage)
     }
 
+    /// [`upkeep`](Self::upkeep) without which a process cannot start: a slow machine gets the time it needs.
+    pub(crate) async fn start_up<T, F>(&self, kind: TxKind, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<Infallible>>> + Send + 'static,
+    {
+        let limit = self.inner.settings.time_limit.max(START_LIMIT);
+        let ended = run_within(limit, &self.inner, kind, Mode::Write, move |tx| {
+            Box::pin(async move { Ok(Ended::Commit(work(tx).await?)) })
+        });
+        ended.await.map_err(only_storage)
+    }
+
     /// Changes whenever this process committed a transaction that emitted events. Other processes on the same
     /// database are not seen: poll as well.
     #[must_use]
@@ -229,7 +261,7 @@ impl<E: Engine> Db<E> {
     /// Writes this cell's name into a new database; refuses one that bears another name.
     async fn claim_for_cell(&self) -> Result<(), StorageError> {
         let cell = self.cell().clone();
-        let found = self.upkeep(TxKind::Upkeep, Mode::Write, move |tx| {
+        let found = self.start_up(TxKind::Upkeep, move |tx| {
             Box::pin(async move {
                 if let Some(mut row) = tx.query("SELECT cell FROM cell_identity WHERE id = 1", vec![]).await?.pop() {
                     return Ok(row.text()?);
@@ -248,6 +280,20 @@ impl<E: Engine> Db<E> {
 }
 
 pub(crate) use std::convert::Infallible;
+
+/// Of processes that start at once, each waits until the others have set up their common database.
+pub(crate) async fn patiently<T, W>(mut work: impl FnMut() -> W + Send) -> Result<T, StorageError>
+where
+    W: Future<Output = Result<T, StorageError>> + Send,
+{
+    let limit = Instant::now() + START_LIMIT;
+    loop {
+        match work().await {
+            Err(StorageError::Busy(LOCKED)) if Instant::now() < limit => tokio::time::sleep(START_PAUSE).await,
+            ended => return ended,
+        }
+    }
+}
 
 /// The tables that hold users' data.
 async fn user_tables<E: Engine>(engine: &E) -> Result<Arc<[String]>, StorageError> {

@@ -123,10 +123,13 @@ pub(crate) fn database_code(error: &sqlx::Error) -> Option<u32> {
     }
 }
 
+/// Why a database is busy whose lock another process holds.
+pub(crate) const LOCKED: &str = "another connection holds its lock";
+
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
         match database_code(&error).map(|code| code & 0xff) {
-            Some(5) => Self::Busy("another connection holds its lock"),
+            Some(5) => Self::Busy(LOCKED),
             Some(6) => Self::Busy("a table is locked"),
             _ => Self::Database(error),
         }

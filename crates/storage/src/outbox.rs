@@ -5,6 +5,13 @@
 
 use crate::{Db, Engine, Mode, StorageError, TxKind, Value};
 use cell_map::{UserEpoch, UserKey};
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+};
+
+/// The last row that was looked at: when it was delivered, and its id.
+pub(crate) type SweptTo = (i64, i64);
 
 /// Who reads a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,27 +189,59 @@ impl<E: Engine> OutboxReader<E> {
             .await
     }
 
-    /// Deletes rows delivered before `done_before_ms`, at most `limit`; returns how many. The newest row of each user
-    /// and epoch stays: its sequence is what the next one counts from.
+    /// Deletes rows delivered before `done_before_ms`; returns how many. The newest row of each user and epoch stays:
+    /// its sequence is what the next one counts from. Looks at `limit` rows at most, from where the last call stopped,
+    /// and begins again after the last row: however many rows stay, a call is short.
     ///
     /// # Errors
     /// If the database failed.
     pub async fn sweep(&self, done_before_ms: i64, limit: u32) -> Result<u64, StorageError> {
         let stream = self.stream.as_str();
-        self.db
+        let from = self.swept().get(&self.stream).copied().unwrap_or_default();
+        let (swept, to) = self
+            .db
             .upkeep(TxKind::Upkeep, Mode::Write, move |tx| {
                 Box::pin(async move {
+                    let (at, id) = from;
+                    // In the order of the index over delivered rows.
+                    let some = "SELECT id, done_ms FROM outbox
+                                WHERE stream = ? AND state = 'done' AND done_ms < ?
+                                  AND done_ms >= ? AND (done_ms > ? OR id > ?)
+                                ORDER BY done_ms, id LIMIT ?";
+                    let values = vec![
+                        stream.into(),
+                        done_before_ms.into(),
+                        at.into(),
+                        at.into(),
+                        id.into(),
+                        i64::from(limit).into(),
+                    ];
+                    let mut rows = tx.query(some, values).await?;
+                    let more = rows.len() == limit as usize;
+                    let Some(mut last) = rows.pop() else { return Ok((0, SweptTo::default())) };
+                    let (last_id, last_at) = (last.integer()?, last.integer()?);
                     let sql = "DELETE FROM outbox WHERE id IN (SELECT id FROM (
                                  SELECT old.id AS id FROM outbox AS old
-                                 WHERE old.stream = ? AND old.state = 'done' AND old.done_ms < ?
+                                 WHERE old.stream = ? AND old.state = 'done'
+                                   AND old.done_ms >= ? AND (old.done_ms > ? OR old.id > ?)
+                                   AND old.done_ms <= ? AND (old.done_ms < ? OR old.id <= ?)
                                    AND EXISTS (SELECT 1 FROM outbox AS newer
                                                WHERE newer.stream = old.stream AND newer.user_key = old.user_key
                                                  AND newer.user_epoch = old.user_epoch AND newer.sequence > old.sequence)
-                                 ORDER BY old.id LIMIT ?) AS swept)";
-                    Ok(tx.execute(sql, vec![stream.into(), done_before_ms.into(), i64::from(limit).into()]).await?)
+                                 ) AS swept)";
+                    let range = [at, at, id, last_at, last_at, last_id];
+                    let values = std::iter::once(stream.into()).chain(range.map(Value::from)).collect();
+                    let swept = tx.execute(sql, values).await?;
+                    Ok((swept, if more { (last_at, last_id) } else { SweptTo::default() }))
                 })
             })
-            .await
+            .await?;
+        self.swept().insert(self.stream, to);
+        Ok(swept)
+    }
+
+    fn swept(&self) -> MutexGuard<'_, HashMap<Stream, SweptTo>> {
+        self.db.inner.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -48,19 +48,33 @@ impl<E: Engine> Ownership<E> {
     }
 }
 
+const USER_COLUMNS: &str = "cell_user (user_key, bucket, state, cell, user_epoch, move_id, attempt)";
+const AWAY_COLUMNS: &str = "away (user_key, bucket, cell, user_epoch)";
+
 fn key_values(key: &UserKey) -> [Value; 2] {
     [key.as_bytes().into(), i64::from(BucketId::of(key).get()).into()]
 }
 
+/// What goes into [`USER_COLUMNS`].
+fn user_values(key: &UserKey, row: &UserRow) -> Result<[Value; 7], StorageError> {
+    let [key, bucket] = key_values(key);
+    let [state, cell, epoch, move_id, attempt] = row::user_values(row)?;
+    Ok([key, bucket, state, cell, epoch, move_id, attempt])
+}
+
+/// What goes into [`AWAY_COLUMNS`].
+fn away_values(key: &UserKey, row: &AwayRow) -> Result<[Value; 4], StorageError> {
+    let [key, bucket] = key_values(key);
+    let [cell, epoch] = row::away_values(row)?;
+    Ok([key, bucket, cell, epoch])
+}
+
 async fn insert_user<E: Engine>(tx: &mut Tx<E>, key: &UserKey, row: &UserRow) -> Result<(), StorageError> {
-    let sql = "INSERT INTO cell_user (user_key, bucket, state, cell, user_epoch, move_id, attempt)
-               VALUES (?, ?, ?, ?, ?, ?, ?)";
-    let values = key_values(key).into_iter().chain(row::user_values(row)?).collect();
-    tx.execute(sql, values).await.map(|_| ())
+    let sql = format!("INSERT INTO {USER_COLUMNS} VALUES (?, ?, ?, ?, ?, ?, ?)");
+    E::execute(tx.conn(), &sql, user_values(key, row)?.into()).await.map(|_| ())
 }
 
 async fn insert_away<E: Engine>(tx: &mut Tx<E>, key: &UserKey, row: &AwayRow) -> Result<(), StorageError> {
-    let sql = "INSERT INTO away (user_key, bucket, cell, user_epoch) VALUES (?, ?, ?, ?)";
-    let values = key_values(key).into_iter().chain(row::away_values(row)?).collect();
-    tx.execute(sql, values).await.map(|_| ())
+    let sql = format!("INSERT INTO {AWAY_COLUMNS} VALUES (?, ?, ?, ?)");
+    E::execute(tx.conn(), &sql, away_values(key, row)?.into()).await.map(|_| ())
 }

@@ -9,7 +9,7 @@ use crate::{
     observe,
 };
 use futures_util::FutureExt as _;
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::timeout};
 use tracing::Instrument as _;
 
@@ -51,6 +51,23 @@ where
     B: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<Ended<T>, TxError<B>>> + Send + 'static,
 {
+    run_within(inner.settings.time_limit, inner, kind, mode, work).await
+}
+
+/// The same with another time limit than the settings'.
+pub(crate) async fn run_within<E, T, B, F>(
+    limit: Duration,
+    inner: &Arc<Inner<E>>,
+    kind: TxKind,
+    mode: Mode,
+    work: F,
+) -> Result<T, TxError<B>>
+where
+    E: Engine,
+    T: Send + 'static,
+    B: Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<Ended<T>, TxError<B>>> + Send + 'static,
+{
     let report = Report { observer: inner.settings.observer.as_deref(), kind };
     let span = observe::span(kind, E::SYSTEM, &inner.settings.cell);
     let (mut reply, answer) = oneshot::channel();
@@ -59,7 +76,7 @@ where
         async move {
             // The span ends before the caller hears of it, and so does the loan of the connection.
             let ended = async {
-                let ended = transact(&inner, mode, work, &mut reply).await;
+                let ended = transact(limit, &inner, mode, work, &mut reply).await;
                 record(&ended);
                 ended
             }
@@ -99,6 +116,7 @@ fn record<T, B>(ended: &Result<Ended<T>, TxError<B>>) {
 }
 
 async fn transact<E, T, B, F>(
+    time_limit: Duration,
     inner: &Arc<Inner<E>>,
     mode: Mode,
     work: F,
@@ -121,7 +139,7 @@ where
 
     let mut tx = Tx::new(lease, Arc::clone(inner), mode);
     let ended = {
-        let work = timeout(limits.time_limit, AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind());
+        let work = timeout(time_limit, AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind());
         match mode {
             Mode::Write => work.await,
             // Reading on for a caller that is gone helps nobody.
@@ -135,7 +153,7 @@ where
         Ok(Ok(ended)) => ended,
         Ok(Err(panic)) => Err(StorageError::Panicked(panic_text(&*panic)).into()),
         Err(_) => {
-            let limit_ms = u64::try_from(limits.time_limit.as_millis()).unwrap_or(u64::MAX);
+            let limit_ms = u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX);
             Err(StorageError::TimeLimit { limit_ms }.into())
         }
     };
@@ -168,7 +186,7 @@ where
 
 /// Rolls back now, so that locks are free when the caller hears of it. If it fails or takes too long, the lease's
 /// next borrower sees to it.
-async fn roll_back<E: Engine>(limit: std::time::Duration, lease: &mut E::Lease) {
+async fn roll_back<E: Engine>(limit: Duration, lease: &mut E::Lease) {
     match timeout(limit, E::rollback(lease)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

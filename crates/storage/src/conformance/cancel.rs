@@ -77,7 +77,7 @@ async fn probe<E: Engine>(db: &Db<E>) {
     for mode in [Mode::Read, Mode::Write] {
         let mut leases = vec![];
         for _ in 0..PROBES {
-            let acquired = timeout(Duration::from_millis(200), db.engine().acquire(mode)).await;
+            let acquired = timeout(Duration::from_secs(2), db.engine().acquire(mode)).await;
             let Ok(lease) = acquired else { break };
             leases.push(lease.expect("a connection"));
         }

@@ -207,7 +207,7 @@ pub async fn a_transaction_waits_for_a_running_freeze<F: Factory>(factory: &F) {
             let step = other.user_step(&key, nobody(), move |_, rows| {
                 // Holds the lock with the decision made and nothing written yet.
                 let _ = deciding.send(());
-                let _ = wait.recv_timeout(Duration::from_secs(1));
+                let _ = wait.recv_timeout(Duration::from_secs(4));
                 let user = UserRow { state: UserState::Frozen, epoch: UserEpoch::ZERO, claim: Some(CLAIM) };
                 Ok::<_, SuiteError>(Change::new(KeyRows { user: Some(user), ..rows.clone() }, ()))
             });

@@ -2,7 +2,7 @@
 
 use super::{Factory, SuiteError, Work, add, another, database, items, key_of, number, plain, put, settings};
 use crate::{
-    BoxFuture, Class, Db, Engine, Refusal, StorageError, Tx, TxError, TxKind, TxObserver, TxOutcome, WorkError,
+    BoxFuture, Class, Db, Engine, Mode, Refusal, StorageError, Tx, TxError, TxKind, TxObserver, TxOutcome, WorkError,
     conformance::{here, migrations, there},
 };
 use cell_map::UserKey;
@@ -77,7 +77,11 @@ pub async fn work_that_hangs_is_rolled_back_in_time<F: Factory>(factory: &F) {
     let Err(TxError::Storage(error)) = ended else { panic!("{ended:?}") };
     assert!(matches!(error, StorageError::TimeLimit { limit_ms: 100 }), "{error:?}");
     assert_eq!(error.class(), Class::Retry);
-    put(&db, &key, 2, 1).await.expect("the writer is free again");
+    let writer = timeout(LONG, db.engine().acquire(Mode::Write)).await.expect("the writer is free again");
+    drop(writer.expect("a connection"));
+    // With a limit that a slow machine keeps.
+    let db = another(factory, &place).await;
+    put(&db, &key, 2, 1).await.expect("no lock is held");
     assert_eq!(items(&db, &key).await, [(2, 1)]);
 }
 

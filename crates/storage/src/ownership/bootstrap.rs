@@ -1,20 +1,21 @@
 //! The first rows: one for each bucket, from the map a cell starts with.
 
 use super::row;
-use crate::{Db, Engine, Mode, StorageError, Tx, TxKind, Value};
+use crate::{Db, Engine, Mode, StorageError, Tx, TxKind, Value, db::patiently};
 use cell_map::{
-    BUCKET_COUNT, BucketEpoch, BucketId, CellId, CellMap, UserKey,
+    BUCKET_COUNT, BucketEpoch, BucketId, CellId, CellMap,
     ownership::{AwayRow, BucketRow, BucketState, UserRow, UserState},
 };
+use std::sync::Arc;
 
-/// Buckets written by one statement: 6 parameters each, and no database takes more than 32,766.
+/// Rows written by one statement: 7 parameters each at most, and no database takes more than 32,766.
 const ROWS_PER_STATEMENT: usize = 4096;
 
 /// What a new database must be told before it can answer for anybody.
 struct FirstRows {
-    buckets: Vec<BucketRow>,
-    users: Vec<(UserKey, UserRow)>,
-    away: Vec<(UserKey, AwayRow)>,
+    buckets: Vec<[Value; 6]>,
+    users: Vec<[Value; 7]>,
+    away: Vec<[Value; 4]>,
 }
 
 impl FirstRows {
@@ -28,9 +29,12 @@ impl FirstRows {
                 true => BucketState::Home,
                 false => BucketState::Gone { to: home.clone() },
             };
-            BucketRow { state, epoch: BucketEpoch::new(1) }
+            let row = BucketRow { state, epoch: BucketEpoch::new(1) };
+            let [state, epoch, to, move_id, attempt] = row::bucket_values(&row)?;
+            Ok([i64::from(bucket.get()).into(), state, epoch, to, move_id, attempt])
         };
-        let buckets: Vec<_> = BucketId::all().map(bucket_row).collect();
+        let buckets = BucketId::all().map(bucket_row).collect::<Result<_, StorageError>>()?;
+        let home_row = |epoch| UserRow { state: UserState::Home, epoch, claim: None };
         let (mut users, mut away) = (vec![], vec![]);
         for pin in map.pins() {
             let key = crate::outbox::user_key(pin.key)?;
@@ -39,9 +43,11 @@ impl FirstRows {
             let home = pin.cell.map(|index| &map.cell_at(index).id);
             let epoch = pin.user_epoch;
             match home {
-                Some(home) if home == cell => users.push((key, UserRow { state: UserState::Home, epoch, claim: None })),
-                Some(home) if bucket_is_ours => away.push((key, AwayRow { cell: home.clone(), epoch })),
-                None if bucket_is_ours => users.push((key, UserRow { state: UserState::Home, epoch, claim: None })),
+                Some(home) if home == cell => users.push(super::user_values(&key, &home_row(epoch))?),
+                Some(home) if bucket_is_ours => {
+                    away.push(super::away_values(&key, &AwayRow { cell: home.clone(), epoch })?);
+                }
+                None if bucket_is_ours => users.push(super::user_values(&key, &home_row(epoch))?),
                 Some(_) | None => {}
             }
         }
@@ -65,20 +71,21 @@ impl<E: Engine> Db<E> {
             return Ok(false);
         }
         let rows = FirstRows::of(map, cell)?;
-        self.upkeep(TxKind::Ownership, Mode::Write, move |tx| {
-            Box::pin(async move {
-                // Another process may have been first.
-                if has_rows(tx).await? {
-                    return Ok(false);
-                }
-                insert_buckets(tx, &rows.buckets).await?;
-                for (key, row) in &rows.users {
-                    super::insert_user(tx, key, row).await?;
-                }
-                for (key, row) in &rows.away {
-                    super::insert_away(tx, key, row).await?;
-                }
-                Ok(true)
+        let rows = Arc::new(rows);
+        patiently(|| {
+            let rows = Arc::clone(&rows);
+            self.start_up(TxKind::Ownership, move |tx| {
+                Box::pin(async move {
+                    // Another process may have been first.
+                    if has_rows(tx).await? {
+                        return Ok(false);
+                    }
+                    insert(tx, "cell_bucket (bucket, state, bucket_epoch, to_cell, move_id, attempt)", &rows.buckets)
+                        .await?;
+                    insert(tx, super::USER_COLUMNS, &rows.users).await?;
+                    insert(tx, super::AWAY_COLUMNS, &rows.away).await?;
+                    Ok(true)
+                })
             })
         })
         .await
@@ -96,17 +103,16 @@ async fn has_rows<E: Engine>(tx: &mut Tx<E>) -> Result<bool, StorageError> {
     }
 }
 
-async fn insert_buckets<E: Engine>(tx: &mut Tx<E>, rows: &[BucketRow]) -> Result<(), StorageError> {
-    for (chunk, first) in rows.chunks(ROWS_PER_STATEMENT).zip((0_i64..).step_by(ROWS_PER_STATEMENT)) {
-        let marks = vec!["(?, ?, ?, ?, ?, ?)"; chunk.len()].join(", ");
-        let sql =
-            format!("INSERT INTO cell_bucket (bucket, state, bucket_epoch, to_cell, move_id, attempt) VALUES {marks}");
-        let mut values = Vec::with_capacity(chunk.len() * 6);
-        for (row, bucket) in chunk.iter().zip(first..) {
-            values.push(Value::from(bucket));
-            values.extend(row::bucket_values(row)?);
-        }
-        E::execute(tx.conn(), &sql, values).await?;
+async fn insert<E: Engine, const N: usize>(
+    tx: &mut Tx<E>,
+    into: &str,
+    rows: &[[Value; N]],
+) -> Result<(), StorageError> {
+    let marks = format!("({})", ["?"; N].join(", "));
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let marks = vec![marks.as_str(); chunk.len()].join(", ");
+        let values = chunk.iter().flatten().cloned().collect();
+        E::execute(tx.conn(), &format!("INSERT INTO {into} VALUES {marks}"), values).await?;
     }
     Ok(())
 }

@@ -75,8 +75,9 @@ async fn commits_are_durable_and_keys_are_checked() {
 async fn a_lock_held_by_another_process_is_waited_for_but_not_for_ever() {
     let place = tempfile::tempdir().expect("a folder");
     let one = Files.open(&place, Settings::new(here()), &migrations::<Files>()).await.expect("open");
-    let patient = DbConfig { busy_timeout: Duration::from_millis(150), ..config(&place, here()) };
-    let two = Db::open(patient, &migrations::<Files>()).await.expect("open");
+    let hasty = DbConfig { busy_timeout: Duration::from_millis(150), ..config(&place, here()) };
+    let two = Db::open(hasty, &migrations::<Files>()).await.expect("open");
+    let three = Files.open(&place, Settings::new(here()), &migrations::<Files>()).await.expect("open");
     one.bootstrap_ownership(&storage::conformance::map(), &here()).await.expect("bootstrap");
     let key = key_of(&here(), 0);
     let (go, wait) = tokio::sync::oneshot::channel::<()>();
@@ -98,10 +99,14 @@ async fn a_lock_held_by_another_process_is_waited_for_but_not_for_ever() {
     assert_eq!(error.class(), Class::Retry);
     let took = asked.elapsed();
     assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(5), "{took:?}");
-    let waiting = tokio::spawn(async move { put(&two, &key, 1, 1).await });
+    let waiting = tokio::spawn({
+        let key = key.clone();
+        async move { put(&three, &key, 1, 1).await }
+    });
     let _ = go.send(());
     holding.await.expect("no panic").expect("commits");
     waiting.await.expect("no panic").expect("it gets its turn");
+    put(&two, &key, 1, 1).await.expect("a connection that was turned away still serves");
 }
 
 #[tokio::test]
