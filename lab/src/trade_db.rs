@@ -56,7 +56,8 @@ impl TradeDb {
             anyhow::Ok(Offer { sku, unit_price, version: 1, allotted: 1_000_000_000 })
         });
         let items = offers.collect::<anyhow::Result<Vec<_>>>()?;
-        let batch = Batch { replace: true, items, position: Position { incarnation: 1, sequence: 1 } };
+        let position = Position { incarnation: 1, sequence: 1 };
+        let batch = Batch { base: Position::default(), position, replace: true, items };
         db.global(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await?;
         let this = Self { users: draw(&map, "bj-1", users)?, foreigners: draw(&map, "sh-1", users)?, db };
         for user in this.users.iter().chain(&this.foreigners) {

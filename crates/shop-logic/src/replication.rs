@@ -28,12 +28,25 @@ pub struct Piece<T> {
 /// What to write, in one transaction, together with the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch<T> {
+    /// Position that it was made for.
+    pub base: Position,
     /// Position afterwards.
     pub position: Position,
     /// Whether everything that is there goes first: a whole snapshot.
     pub replace: bool,
     /// New states; a later entry of the same item wins.
     pub items: Vec<T>,
+}
+
+impl<T> Batch<T> {
+    /// Whether it may be applied where the table stands: a snapshot must not go back, changes need their very base.
+    ///
+    /// # Errors
+    /// [`ReplicationError::Moved`].
+    pub fn check(&self, standing: Position) -> Result<(), ReplicationError> {
+        let fits = if self.replace { self.position >= standing } else { self.base == standing };
+        if fits { Ok(()) } else { Err(ReplicationError::Moved { standing, base: self.base }) }
+    }
 }
 
 /// Why a stream must be given up and opened anew.
@@ -66,8 +79,16 @@ pub enum ReplicationError {
     /// Pieces of a snapshot that do not belong together.
     #[error("snapshot pieces out of order")]
     Disordered,
-    /// More than fits in memory.
-    #[error("snapshot has more than {max} items")]
+    /// Something else wrote the table since the stream was opened.
+    #[error("table stands at {standing:?}, the stream goes on from {base:?}")]
+    Moved {
+        /// Where the table is.
+        standing: Position,
+        /// Where the stream thinks it is.
+        base: Position,
+    },
+    /// More than one transaction can apply.
+    #[error("snapshot has more than {max} items, the most that are applied in one transaction")]
     TooLarge {
         /// Most items.
         max: usize,
@@ -113,7 +134,7 @@ impl<T> Assembler<T> {
             return Ok(None);
         }
         self.applied = got;
-        Ok(Some(Batch { position: got, replace: false, items: piece.items }))
+        Ok(Some(Batch { base: applied, position: got, replace: false, items: piece.items }))
     }
 
     fn take_snapshot(&mut self, piece: Piece<T>) -> Result<Option<Batch<T>>, ReplicationError> {
@@ -141,7 +162,7 @@ impl<T> Assembler<T> {
             return Err(ReplicationError::OlderSnapshot { got: got.sequence, applied: applied.sequence });
         }
         self.applied = got;
-        Ok(Some(Batch { position: got, replace: true, items: snapshot.items }))
+        Ok(Some(Batch { base: applied, position: got, replace: true, items: snapshot.items }))
     }
 }
 
@@ -179,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_fits_only_where_the_table_stands() {
+        let at = |incarnation, sequence| Position { incarnation, sequence };
+        let batch = |replace| Batch { base: at(5, 9), position: at(5, 10), replace, items: vec![(1, 1)] };
+        for (standing, change, snapshot) in [
+            (at(5, 9), true, true),
+            (at(5, 8), false, true),
+            (at(5, 10), false, true),
+            (at(5, 11), false, false),
+            (at(6, 0), false, false),
+            (Position::default(), false, true),
+        ] {
+            assert_eq!(batch(false).check(standing).is_ok(), change, "{standing:?}");
+            assert_eq!(batch(true).check(standing).is_ok(), snapshot, "{standing:?}");
+        }
+    }
+
+    #[test]
     fn repeated_changes_change_nothing() {
         let mut stream = Assembler::new(Position { incarnation: 5, sequence: 9 }, 10);
         assert_eq!(stream.take(piece(5, 9, false, false, &[(1, 9)])), Ok(None));
@@ -194,6 +232,7 @@ mod tests {
             let mut applied = stream.applied;
             for (incarnation, sequence, start, end) in pieces {
                 if let Ok(Some(batch)) = stream.take(piece(incarnation, sequence, start, end, &[])) {
+                    prop_assert_eq!(batch.base, applied);
                     prop_assert!(batch.position > applied || (batch.replace && batch.position == applied));
                     applied = batch.position;
                 }

@@ -3,7 +3,7 @@
 use crate::DOMAIN;
 use cell_map::CellId;
 use mesh_layers::error::{MeshError, Reason, refusal};
-use shop_logic::{Sku, Violations};
+use shop_logic::{ReplicationError, Sku, Violations};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -34,6 +34,12 @@ pub enum Error {
         /// The most.
         max: usize,
     },
+    /// A piece of the catalogue's stream does not fit here. Told to no caller.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// This cell writes the catalogue itself, so it follows nobody. Told to no caller.
+    #[error("this cell writes the catalogue now")]
+    WrittenHere,
     /// A stored value is not what catalog writes. Ours.
     #[error("stored {what} is damaged")]
     Stored {
@@ -65,7 +71,7 @@ impl From<Error> for Status {
             }
             Error::NotReady => MeshError::new(Reason::Unavailable, message).into(),
             Error::TooManyStreams { .. } => MeshError::rate_limited(message, Duration::from_secs(5)).into(),
-            Error::Stored { .. } => MeshError::internal(message).into(),
+            Error::Replication(_) | Error::WrittenHere | Error::Stored { .. } => MeshError::internal(message).into(),
         }
     }
 }

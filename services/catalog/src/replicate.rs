@@ -17,8 +17,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the map is looked at for another global cell.
 const LOOK: Duration = Duration::from_secs(1);
-/// Most products of a snapshot: it is applied at once and held in memory until complete.
-const MAX_PRODUCTS: usize = 200_000;
+/// Most products of a snapshot: it is held in memory until complete and applied in one transaction, which has 5 s.
+const MAX_PRODUCTS: usize = 10_000;
 
 /// Why a stream was given up. It is opened anew after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,11 @@ async fn follow(
     pause: &mut Duration,
 ) -> Result<(), FollowError> {
     let read = context.db.global_read(|tx| Box::pin(async move { store::position(tx.conn()).await }));
-    let applied = read.await?.map(|standing| standing.position);
+    let standing = read.await?;
+    if standing.is_some_and(|standing| standing.writer) {
+        context.db.global(|tx| Box::pin(async move { store::end_history(tx.conn()).await })).await?;
+    }
+    let applied = standing.map(|standing| standing.position);
     if applied.is_some() {
         on_ready();
     }

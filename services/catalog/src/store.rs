@@ -4,7 +4,7 @@ mod read;
 mod write;
 
 pub use read::{after, find, list, position};
-pub use write::{Standing, apply, begin_history, create, update};
+pub use write::{Standing, apply, begin_history, create, end_history, update};
 
 use crate::Error;
 use storage::{Migration, WorkError};

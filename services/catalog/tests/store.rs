@@ -66,6 +66,7 @@ async fn a_copy_that_takes_over_starts_a_later_history() {
     let (db, _dir) = open().await;
     assert_eq!(standing(&db).await, None);
     let batch = Batch {
+        base: Position::default(),
         position: Position { incarnation: 7_000, sequence: 9 },
         replace: true,
         items: vec![product("a", 3), product("b", 9)],
@@ -82,11 +83,44 @@ async fn a_copy_that_takes_over_starts_a_later_history() {
 }
 
 #[tokio::test]
+async fn a_batch_that_does_not_fit_changes_nothing() {
+    let (db, _dir) = open().await;
+    let at = |sequence| Position { incarnation: 7_000, sequence };
+    let apply = async |base, sequence, replace| {
+        let batch = Batch { base: at(base), position: at(sequence), replace, items: vec![product("a", sequence)] };
+        db.global(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await
+    };
+    apply(0, 5, true).await.expect("the first snapshot");
+    apply(5, 6, false).await.expect("the next change");
+    for (base, sequence, replace) in [(5, 6, false), (5, 7, false), (0, 5, true)] {
+        let refused = apply(base, sequence, replace).await;
+        assert!(matches!(refused, Err(TxError::Business(Error::Replication(_)))), "{refused:?}");
+    }
+    assert_eq!(standing(&db).await, Some(Standing { position: at(6), writer: false }));
+
+    run(&db, |tx| Box::pin(async move { store::begin_history(tx.conn(), 1_000).await })).await;
+    let refused = apply(6, 9, true).await;
+    assert!(matches!(refused, Err(TxError::Business(Error::WrittenHere))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_former_writer_begins_a_later_history_when_it_returns() {
+    let (db, _dir) = open().await;
+    let begin = |now_ms| run(&db, move |tx| Box::pin(async move { store::begin_history(tx.conn(), now_ms).await }));
+    assert_eq!(begin(1_000).await.incarnation, 1_000);
+    run(&db, |tx| Box::pin(async move { store::end_history(tx.conn()).await })).await;
+    assert_eq!(begin(9_000).await.incarnation, 9_000);
+    run(&db, |tx| Box::pin(async move { store::end_history(tx.conn()).await })).await;
+    assert_eq!(begin(2_000).await.incarnation, 9_001, "whatever its clock says");
+}
+
+#[tokio::test]
 async fn a_snapshot_replaces_everything() {
     let (db, _dir) = open().await;
     for (sequence, skus) in [(2, ["a", "b"]), (4, ["b", "c"])] {
         let items = skus.iter().zip(sequence - 1..).map(|(sku, version)| product(sku, version)).collect();
-        let batch = Batch { position: Position { incarnation: 1, sequence }, replace: true, items };
+        let batch =
+            Batch { base: Position::default(), position: Position { incarnation: 1, sequence }, replace: true, items };
         run(&db, move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await;
     }
     let listed = run(&db, |tx| Box::pin(async move { store::list(tx.conn(), "", 100).await })).await;

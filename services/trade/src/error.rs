@@ -2,11 +2,11 @@
 
 use crate::DOMAIN;
 use mesh_layers::error::{MeshError, Reason, refusal};
-use shop_logic::{Money, MoneyError, OpaqueId, PreviewError, PriceError, Sku, Violations};
+use shop_logic::{Money, MoneyError, OpaqueId, PreviewError, PriceError, ReplicationError, Sku, Violations};
 use tonic::{Code, Status};
 
-/// Why trade says no. Every one of them leaves stock, wallet and ledger untouched; all but [`Self::Stored`] and
-/// [`Self::CatalogMissing`] are the caller's side and not worth repeating unchanged.
+/// Why trade says no. Every one of them leaves stock, wallet and ledger untouched; all but [`Self::Stored`],
+/// [`Self::Replication`] and [`Self::CatalogMissing`] are the caller's side and not worth repeating unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request is malformed.
@@ -52,6 +52,9 @@ pub enum Error {
     /// This cell has received no catalogue yet. Repeat later.
     #[error("this cell has not received the catalogue yet")]
     CatalogMissing,
+    /// A piece of the catalogue's stream does not fit here. Told to no caller.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
     /// A stored value is not what trade writes.
     #[error("stored {what} is damaged")]
     Stored {
@@ -95,7 +98,7 @@ impl From<Error> for Status {
                 no("PREVIEW_EXPIRED", vec![("expire_time_ms", expire_time_ms.to_string())])
             }
             Error::CatalogMissing => MeshError::new(Reason::Unavailable, message).into(),
-            Error::Stored { .. } => MeshError::internal(message).into(),
+            Error::Replication(_) | Error::Stored { .. } => MeshError::internal(message).into(),
         }
     }
 }

@@ -16,8 +16,8 @@ use tonic::Status;
 const SILENCE: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Most products of a snapshot.
-const MAX_PRODUCTS: usize = 200_000;
+/// Most products of a snapshot: it is applied in one transaction, which has 5 s.
+const MAX_PRODUCTS: usize = 10_000;
 
 /// Why a stream was given up. It is opened anew after a pause.
 #[derive(Debug, thiserror::Error)]

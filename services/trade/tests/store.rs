@@ -69,8 +69,13 @@ impl Shop {
     }
 
     async fn catalogue(&self, sequence: u64, replace: bool, items: Vec<Offer>) {
-        let batch = Batch { position: Position { incarnation: 1, sequence }, replace, items };
-        self.run(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await.expect("applied");
+        self.apply(sequence - 1, sequence, replace, items).await.expect("applied");
+    }
+
+    async fn apply(&self, base: u64, sequence: u64, replace: bool, items: Vec<Offer>) -> Result<(), Error> {
+        let at = |sequence| Position { incarnation: 1, sequence };
+        let batch = Batch { base: at(base), position: at(sequence), replace, items };
+        self.run(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await
     }
 
     async fn top_up(&self, minor_units: i64) -> Result<Money, Error> {
@@ -145,6 +150,17 @@ async fn a_change_of_the_catalogue_takes_back_no_sale() {
     assert_eq!(shop.rows("SELECT sold FROM trade_product WHERE sku = 'tea'").await, 7);
     shop.catalogue(5, true, vec![offer("tea", 80, 10)]).await;
     assert_eq!(shop.left("tea").await, 3, "it is back with what was sold still sold");
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_changes_nothing() {
+    let shop = Shop::open().await;
+    shop.catalogue(2, false, vec![offer("tea", 50, 10)]).await;
+    for (base, sequence, replace) in [(1, 2, false), (1, 3, false), (0, 1, true)] {
+        let refused = shop.apply(base, sequence, replace, vec![offer("tea", 90, 10)]).await;
+        assert!(matches!(refused, Err(Error::Replication(_))), "{base} {sequence} {replace}: {refused:?}");
+    }
+    assert_eq!(shop.place(&[("tea", 1)]).await.expect("placed").total, fen(50));
 }
 
 #[tokio::test]

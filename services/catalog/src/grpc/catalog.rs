@@ -2,6 +2,8 @@
 
 use super::parse;
 use crate::{Error, domain::Product, feed::Feed, store};
+use mesh_layers::error::MeshError;
+use prost::Message;
 use service_runtime::{Context, status};
 use shop_logic::Sku;
 use shop_proto::{
@@ -9,8 +11,9 @@ use shop_proto::{
     trade_v1::{BatchGetStockRequest, stock_service_client::StockServiceClient},
 };
 use std::collections::HashMap;
-use storage::{IdempotencyKey, PageScope};
+use storage::{BoxFuture, IdempotencyKey, PageScope, Tx, WorkError};
 use tonic::{Code, Request, Response, Status, async_trait};
+use tracing::Instrument as _;
 
 const CREATE_PRODUCT: &str = "/shop.catalog.v1.CatalogService/CreateProduct";
 const UPDATE_PRODUCT: &str = "/shop.catalog.v1.CatalogService/UpdateProduct";
@@ -42,6 +45,23 @@ impl Products {
         position.ok_or(Error::NotReady)?;
         Ok(products)
     }
+
+    /// Writes and wakes the followers. A transaction goes on when its caller leaves, and so does what follows on it.
+    async fn write<T: Message + Default + 'static>(
+        &self,
+        key: IdempotencyKey,
+        work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, WorkError<Error>>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let Self { context, feed } = self.clone();
+        let write = async move {
+            let written = context.db.global_idempotent(key, work).await;
+            feed.changed();
+            written
+        };
+        let written = tokio::spawn(write.in_current_span()).await;
+        let written = written.map_err(|error| MeshError::internal(format!("write was cut off: {error}")))?;
+        Ok(written.map_err(status::<Error>)?.into_inner())
+    }
 }
 
 #[async_trait]
@@ -55,15 +75,16 @@ impl CatalogService for Products {
         self.feed.require_global()?;
         let key = IdempotencyKey::of(CREATE_PRODUCT, request_id.as_str(), &request).map_err(parse::request_id_error)?;
         let now_ms = self.context.now_ms();
-        let written = self.context.db.global_idempotent(key, move |tx| {
+        let feed = self.feed.clone();
+        let write = self.write(key, move |tx| {
             Box::pin(async move {
+                // Once more where it is certain: since the check above, this cell may have begun to follow another.
+                feed.require_global().map_err(WorkError::Business)?;
                 let product = store::create(tx.conn(), &product, now_ms).await?;
                 Ok(pb::CreateProductResponse { product: Some((&product).into()) })
             })
         });
-        let response = written.await.map_err(status::<Error>)?.into_inner();
-        self.feed.changed();
-        Ok(Response::new(response))
+        write.await.map(Response::new)
     }
 
     async fn update_product(
@@ -75,15 +96,16 @@ impl CatalogService for Products {
         self.feed.require_global()?;
         let key = IdempotencyKey::of(UPDATE_PRODUCT, request_id.as_str(), &request).map_err(parse::request_id_error)?;
         let now_ms = self.context.now_ms();
-        let written = self.context.db.global_idempotent(key, move |tx| {
+        let feed = self.feed.clone();
+        let write = self.write(key, move |tx| {
             Box::pin(async move {
+                // Once more where it is certain: since the check above, this cell may have begun to follow another.
+                feed.require_global().map_err(WorkError::Business)?;
                 let product = store::update(tx.conn(), &product, now_ms).await?;
                 Ok(pb::UpdateProductResponse { product: Some((&product).into()) })
             })
         });
-        let response = written.await.map_err(status::<Error>)?.into_inner();
-        self.feed.changed();
-        Ok(Response::new(response))
+        write.await.map(Response::new)
     }
 
     async fn get_product(

@@ -63,11 +63,29 @@ pub async fn update(conn: &mut SqliteConnection, product: &Product, now_ms: i64)
     Ok(product)
 }
 
-/// Applies a batch of the writer's stream and its position: all of it or, by the caller's rollback, nothing.
+/// Makes this cell a copy again. What it wrote is a closed history: should it write once more, it begins a later one.
 ///
 /// # Errors
 /// With a failure of the database.
+pub async fn end_history(conn: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("UPDATE catalog_position SET writer = 0 WHERE writer = 1").execute(conn).await?;
+    Ok(())
+}
+
+/// Applies a batch of the writer's stream and its position: all of it or, by the caller's rollback, nothing.
+///
+/// # Errors
+/// If this cell writes the catalogue now, if the batch does not fit where the copy stands, or with a failure of the
+/// database.
 pub async fn apply(conn: &mut SqliteConnection, batch: &Batch<Product>) -> Result<()> {
+    let standing = read::position(conn).await?;
+    if standing.is_some_and(|standing| standing.writer) {
+        return no(Error::WrittenHere);
+    }
+    let standing = standing.map(|standing| standing.position).unwrap_or_default();
+    if let Err(error) = batch.check(standing) {
+        return no(error.into());
+    }
     if batch.replace {
         sqlx::query("DELETE FROM catalog_product").execute(&mut *conn).await?;
         sqlx::query("DELETE FROM catalog_allotment").execute(&mut *conn).await?;

@@ -1,5 +1,5 @@
 use crate::cell::{Cell, Setup, assert_mesh, id, two_cells};
-use cell_map::BucketId;
+use cell_map::{BucketId, CellState};
 use futures_util::future::join_all;
 use shop_proto::member_v1::{GetMemberRequest, RegisterRequest};
 use std::collections::HashSet;
@@ -36,6 +36,21 @@ async fn a_repeated_registration_gives_the_same_member() {
     assert_mesh(&other, Code::FailedPrecondition, "IDEMPOTENCY_CONFLICT");
     let anew = [cell.register().await, cell.register().await];
     assert_ne!(anew[0], anew[1], "without a request id every call registers anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_cell_repeats_an_answer_but_registers_nobody() {
+    let cell = Setup::of("sh-1").start().await;
+    let first = cell.member().register(request("r-1", "Ann")).await.expect("registered").into_inner();
+    let (dir, _own) = cell.stop().await;
+    let mut draft = two_cells().next();
+    draft.set_cell_state(&id("sh-1"), CellState::Draining).expect("a known cell");
+    let map = draft.build().expect("valid");
+    let cell = Setup { map, dir: Some(dir), ..Setup::of("sh-1") }.start().await;
+    let again = cell.member().register(request("r-1", "Ann")).await.expect("replayed").into_inner();
+    assert_eq!(first, again);
+    let refused = cell.member().register(request("r-2", "Ann")).await.expect_err("mints no id");
+    assert_mesh(&refused, Code::Unavailable, "CELL_DRAINING");
 }
 
 #[tokio::test(flavor = "multi_thread")]

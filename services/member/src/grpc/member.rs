@@ -5,7 +5,7 @@ use crate::{Error, domain::Member, store};
 use cell_map::{OwnerEpochs, mint};
 use service_runtime::{Context, status};
 use shop_proto::member_v1::{self as pb, member_service_server::MemberService};
-use storage::{FenceRequest, IdempotencyKey, TxError};
+use storage::{FenceRequest, IdempotencyKey, Refusal, TxError};
 use tonic::{Request, Response, Status, async_trait};
 
 const REGISTER: &str = "/shop.member.v1.MemberService/Register";
@@ -54,7 +54,11 @@ impl MemberService for Members {
         let (map, cell, create_time_ms) =
             (self.context.map.current(), self.context.cell.clone(), self.context.now_ms());
         let draw = move || mint(&map, &cell, rand::random).map(|minted| minted.key);
-        let mut first = Some(draw().map_err(Error::from)?);
+        // A cell that mints no id now still answers what it answered before; only a new member is refused.
+        let (mut first, why) = match draw() {
+            Ok(key) => (Some(key), None),
+            Err(error) => (None, Some(error)),
+        };
         let name = display_name.clone();
         let registered = self.context.db.register(
             key,
@@ -67,7 +71,11 @@ impl MemberService for Members {
                 })
             },
         );
-        let Registration { user_id, create_time_ms } = registered.await.map_err(status::<Error>)?.into_inner();
+        let registered = registered.await.map_err(|error| match (error, why) {
+            (TxError::Refused(Refusal::NoHome), Some(why)) => Error::from(why).into(),
+            (error, _) => status::<Error>(error),
+        });
+        let Registration { user_id, create_time_ms } = registered?.into_inner();
         let display_name = display_name.to_string();
         let member = pb::Member { user_id: user_id.clone(), display_name, create_time_ms };
         Ok(Response::new(pb::RegisterResponse { user_id, member: Some(member) }))

@@ -111,8 +111,11 @@ pub async fn position(conn: &mut SqliteConnection) -> Result<Option<Position>> {
 /// what was sold, and a product that left the catalogue keeps its row.
 ///
 /// # Errors
-/// With a failure of the database.
+/// If the batch does not fit where the products stand, or with a failure of the database.
 pub async fn apply(conn: &mut SqliteConnection, batch: &Batch<Offer>) -> Result<()> {
+    if let Err(error) = batch.check(position(conn).await?.unwrap_or_default()) {
+        return no(error.into());
+    }
     if batch.replace {
         sqlx::query("UPDATE trade_product SET listed = 0, allotted = sold").execute(&mut *conn).await?;
     }
