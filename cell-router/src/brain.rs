@@ -32,8 +32,8 @@ pub struct Events {
     pub cut_off: AtomicU64,
     /// Connections refused for their number.
     pub connections_refused: AtomicU64,
-    /// Connections open.
-    pub connections: AtomicUsize,
+    /// Connections open at the front and at the peer listener.
+    pub connections: [AtomicUsize; 2],
     /// Calls of health, reflection and the control API.
     pub own_calls: AtomicU64,
 }

@@ -94,7 +94,11 @@ impl RouterMetrics {
         let live = brain.worlds.instances().endpoints.iter().filter(|endpoint| endpoint.is_live()).count();
         for (name, help, value) in [
             ("calls_in_flight", "Calls in flight", brain.in_flight.load(Relaxed) as u64),
-            ("connections", "Connections of callers", events.connections.load(Relaxed) as u64),
+            (
+                "connections",
+                "Connections of callers",
+                events.connections.iter().map(|of| of.load(Relaxed) as u64).sum(),
+            ),
             ("redirects", "Redirects remembered", brain.redirects() as u64),
             ("parked_bytes", "Bytes of calls that wait for a move", brain.parked_bytes.load(Relaxed) as u64),
             ("map_epoch", "Epoch of the map in force", map_epoch),

@@ -183,20 +183,26 @@ impl Inner {
             self.growing.store(false, Relaxed);
             match connected {
                 Ok((link, driver)) => {
-                    backoff = FIRST_BACKOFF;
+                    let began = Instant::now();
                     let standing = Standing::new(self, link);
                     standing.link.ended_or_retired(driver).await;
+                    // A peer that accepts and closes at once is no better than one that refuses; any other end is
+                    // ordinary (age, drain, restart), and the next connection is wanted now.
+                    if began.elapsed() >= FIRST_BACKOFF {
+                        backoff = FIRST_BACKOFF;
+                        if always {
+                            continue;
+                        }
+                    }
                 }
-                Err(error) => {
-                    tracing::debug!(address = self.endpoint.address, %error, "cannot connect");
-                    // Not by chance: workers and links of one process need not spread.
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                }
+                Err(error) => tracing::debug!(address = self.endpoint.address, %error, "cannot connect"),
             }
             if !always {
                 return;
             }
+            // Not by chance: workers and links of one process need not spread.
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(LONGEST_BACKOFF);
         }
     }
 }

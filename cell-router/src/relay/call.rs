@@ -14,8 +14,12 @@ use crate::{
 };
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
-use mesh_layers::{MeshError, metadata};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
+    header::CONTENT_TYPE,
+    uri::{Authority, Scheme},
+};
+use mesh_layers::{MeshError, error::Reason as MeshReason, metadata};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -56,6 +60,7 @@ pub(super) fn begin<'s>(
 ) -> Begun<'s> {
     let now = Instant::now();
     let (mut head, body) = request.into_parts();
+    name_authority(&mut head.uri);
     let common = &*shared.worker.common;
     let brain = &common.brain;
     match admit(brain, shared.gate, &mut head, now) {
@@ -75,7 +80,7 @@ pub(super) fn begin<'s>(
             let Rejection { error, http, hostile, method } = *rejection;
             brain.events.rejected.fetch_add(1, Relaxed);
             if hostile {
-                shared.rejected();
+                shared.rejected(1);
             }
             let stats = method.map_or(&brain.methods.unknown, |method| &method.stats);
             let mut record = Record::begin(brain, &common.tracing, head.uri.path(), stats, &head.headers, now);
@@ -83,6 +88,19 @@ pub(super) fn begin<'s>(
             refuse(brain, respond, error, http, 0);
             Begun::Ended
         }
+    }
+}
+
+/// `:authority` is optional for a caller (RFC 9113 §8.3.1), but h2's client sends no request without one.
+fn name_authority(uri: &mut Uri) {
+    if uri.authority().is_some() {
+        return;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::from_static("cellmesh"));
+    if let Ok(named) = Uri::from_parts(parts) {
+        *uri = named;
     }
 }
 
@@ -114,7 +132,13 @@ pub(super) async fn run(shared: &Shared<'_>, mut open: Box<Open<'_>>) {
     let error = match waited {
         Waited::Gone => return,
         Waited::Late => MeshError::deadline_exceeded(),
-        Waited::Replied(Err(error)) => error,
+        Waited::Replied(Err(error)) => {
+            // Malformed beyond its head: it was admitted, so it must cost two to be worth less than nothing.
+            if error.reason() == MeshReason::BadRequest && open.hops.load(Relaxed) == 0 {
+                shared.rejected(2);
+            }
+            error
+        }
         Waited::Replied(Ok(Reply::Stream(coming))) => return relay(brain, &mut open, coming, late).await,
         Waited::Replied(Ok(Reply::Merged(merged))) => {
             let Open { mut record, respond, .. } = *open;

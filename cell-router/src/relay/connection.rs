@@ -43,10 +43,13 @@ impl Shared<'_> {
         }
     }
 
-    /// A call was rejected that an honest caller would not have made.
-    pub(super) fn rejected(&self) {
+    /// A call was rejected that an honest caller would not have made. A peer's connection carries everybody's calls, and
+    /// is not cut off for what some of them say.
+    pub(super) fn rejected(&self, cost: i64) {
         self.calls.fetch_add(1, Relaxed);
-        self.patience.fetch_sub(1, Relaxed);
+        if self.gate.listener == Listener::Front {
+            self.patience.fetch_sub(cost, Relaxed);
+        }
     }
 
     fn is_out_of_patience(&self) -> bool {
@@ -73,7 +76,9 @@ pub(super) async fn serve(
 ) {
     let common = &*worker.common;
     let handshake = Duration::from_millis(common.limits.handshake_ms);
-    let Ok(Ok(mut connection)) = timeout(handshake, builder(&common.limits).handshake::<_, Bytes>(socket)).await else {
+    let Ok(Ok(mut connection)) =
+        timeout(handshake, builder(&common.limits, listener).handshake::<_, Bytes>(socket)).await
+    else {
         return;
     };
     let gate =
@@ -196,7 +201,8 @@ async fn silence(pings: Option<PingPong>, interval: Duration) {
     }
 }
 
-fn builder(limits: &LimitsConfig) -> server::Builder {
+fn builder(limits: &LimitsConfig, listener: Listener) -> server::Builder {
+    let limits = &limits.on(listener);
     let mut builder = server::Builder::new();
     builder
         .max_concurrent_streams(limits.streams)

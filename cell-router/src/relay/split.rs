@@ -119,6 +119,9 @@ fn part_template(template: &Request<()>) -> Request<()> {
     let headers = template.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(metadata::GRPC_ENCODING);
+    // A hint names one user of the batch; in the others' parts it would contradict the message.
+    headers.remove(metadata::USER);
+    headers.remove(metadata::USER_BIN);
     headers.insert(metadata::GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     template
 }

@@ -123,8 +123,10 @@ async fn accept<R: Relay>(
                 continue;
             }
         };
-        if events.connections.fetch_add(1, Relaxed) >= worker.common.limits.connections {
-            events.connections.fetch_sub(1, Relaxed);
+        // Each listener has its own count: a crowd at the front must not shut the other cells out.
+        let open = &events.connections[listener as usize];
+        if open.fetch_add(1, Relaxed) >= worker.common.limits.connections {
+            open.fetch_sub(1, Relaxed);
             events.connections_refused.fetch_add(1, Relaxed);
             continue;
         }
@@ -133,17 +135,17 @@ async fn accept<R: Relay>(
         }
         let (worker, relay, drain) = (Arc::clone(worker), relay.clone(), drain.clone());
         connections.spawn(async move {
-            let _open = Open(&worker);
+            let _open = Open(&worker, listener);
             relay.serve(Arc::clone(&worker), stream, listener, drain).await;
         });
     }
 }
 
 /// Counts a connection until dropped.
-struct Open<'w>(&'w Worker);
+struct Open<'w>(&'w Worker, Listener);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.brain().events.connections.fetch_sub(1, Relaxed);
+        self.0.brain().events.connections[self.1 as usize].fetch_sub(1, Relaxed);
     }
 }

@@ -12,7 +12,7 @@ use mesh_layers::{
     layer::{Request, Response},
     metadata::{GRPC_ENCODING, UNPROCESSED},
     propagate,
-    trust::{Believed, PeerToken, assert_as_peer},
+    trust::{self, Believed, PeerToken, assert_as_peer},
 };
 use mesh_policy::{Idempotency, MethodPolicy, PolicyTable, Scope};
 use std::{
@@ -210,7 +210,10 @@ impl MeshChannel {
         let response = answer(local, request()).await;
         match Redirect::decode(response.headers()) {
             Some(Redirect::WrongCell { unprocessed: true, .. } | Redirect::Moving { unprocessed: true, .. }) => {
-                self.call_router(request()).await
+                let mut onward = request();
+                // The token was for this process; a router that is asked at its front has no business with it.
+                trust::strip(onward.headers_mut());
+                self.call_router(onward).await
             }
             _ => response,
         }

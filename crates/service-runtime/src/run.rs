@@ -193,15 +193,15 @@ pub async fn run_with(
 
     let ListenConfig { front, peer, admin } = config.listen;
     let (front, peer, admin) = (bind("front", front).await?, bind("peer", peer).await?, bind("admin", admin).await?);
-    let options = |name| ServerOptions {
-        name,
-        limits: stack.limits.clone(),
+    let options = |listener: Listener| ServerOptions {
+        listener,
+        limits: stack.limits.on(listener),
         budget: stack.budget.clone(),
         metrics: metrics.clone(),
     };
     let system = |error| RuntimeError::System { what: "serve", error };
-    let front = Server::start(front, stack.on(Listener::Front, None), options("front")).map_err(system)?;
-    let peer = Server::start(peer, stack.on(Listener::Peer, token), options("peer")).map_err(system)?;
+    let front = Server::start(front, stack.on(Listener::Front, None), options(Listener::Front)).map_err(system)?;
+    let peer = Server::start(peer, stack.on(Listener::Peer, token), options(Listener::Peer)).map_err(system)?;
     let bound = Bound { front: front.address(), peer: peer.address(), admin: admin.local_addr().map_err(system)? };
 
     let mut supervised = Supervised::new(context.clone(), [front, peer], config.drain.clone());

@@ -7,7 +7,7 @@ mod connection;
 mod preface;
 
 use crate::{config::LimitsConfig, metrics::Metrics};
-use mesh_layers::{budget::ByteBudget, layer::Next};
+use mesh_layers::{budget::ByteBudget, layer::Next, trust::Listener};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -15,8 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// What one listener serves, and how.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// `front` or `peer`, for metrics and log.
-    pub name: &'static str,
+    /// Whose connections these are.
+    pub listener: Listener,
     /// Its limits.
     pub limits: LimitsConfig,
     /// Bytes of requests that the process may hold; each connection gets a share.
@@ -92,7 +92,7 @@ async fn accept<S: Next>(listener: TcpListener, service: S, shared: Arc<connecti
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, mostly: trying again at once would only burn the CPU.
-                tracing::warn!(listener = shared.options.name, %error, "cannot accept");
+                tracing::warn!(listener = shared.options.listener.as_str(), %error, "cannot accept");
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
@@ -105,7 +105,7 @@ async fn accept<S: Next>(listener: TcpListener, service: S, shared: Arc<connecti
                     drop(slot);
                 });
             }
-            Err(_) => shared.options.metrics.refused_connection(shared.options.name, "too_many"),
+            Err(_) => shared.options.metrics.refused_connection(shared.options.listener.as_str(), "too_many"),
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum Abuse {
     ZeroWindowUpdate,
     /// An empty, non-final DATA frame on one open stream.
     EmptyData,
+    /// A whole gRPC request without `:authority`, which is optional.
+    NoAuthority,
     /// A PING.
     Ping,
     /// A SETTINGS frame.
@@ -60,6 +62,10 @@ const WHOLE: &[u8] = &[0x83, 0x86, 0x84, 0x41, 0x01, b'x'];
 /// The same without `:path`.
 const NO_PATH: &[u8] = &[0x83, 0x86, 0x41, 0x01, b'x'];
 
+/// `:method POST`, `:scheme http`, `:path /shop.catalog.v1.CatalogService/ListProducts` and gRPC's two headers, as literals.
+const NO_AUTHORITY: &[u8] =
+    b"\x83\x86\x04\x2c/shop.catalog.v1.CatalogService/ListProducts\x0f\x10\x10application/grpc\x00\x02te\x08trailers";
+
 fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
@@ -96,6 +102,10 @@ pub async fn run(addr: SocketAddr, abuse: Abuse, times: u32) -> std::io::Result<
             Abuse::ZeroWindowUpdate => {
                 frame(&mut out, HEADERS, 4, stream, WHOLE);
                 frame(&mut out, WINDOW_UPDATE, 0, stream, &[0; 4]);
+            }
+            Abuse::NoAuthority => {
+                frame(&mut out, HEADERS, 4, stream, NO_AUTHORITY);
+                frame(&mut out, DATA, 1, stream, &[0; 5]);
             }
             Abuse::EmptyData => frame(&mut out, DATA, 0, 1, &[]),
             Abuse::Ping => frame(&mut out, PING, 0, 0, &[0; 8]),

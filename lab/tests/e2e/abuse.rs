@@ -1,6 +1,6 @@
 //! Line 7, second half: what one connection may do before it is cut off, and what it costs.
 
-use crate::mesh::{Mesh, get_member, register};
+use crate::mesh::{Mesh, get_member, metric, register};
 use std::{fs, net::SocketAddr};
 use testkit::abuse::{Abuse, run};
 use tonic::Code;
@@ -45,6 +45,14 @@ async fn an_abusive_connection_is_cut_off_and_memory_stays_bounded() -> anyhow::
     attack("service", mesh.bj().services_front, services).await?;
     let answer = get_member(door, &user, &[]).await?;
     assert_eq!(answer.code(), Some(Code::Ok), "others are still served");
+
+    // Requests without `:authority` are served, and cost nobody a connection.
+    let admin = mesh.bj().admin;
+    let failed = async || metric(admin, "cellmesh_router_calls_total", "UNAVAILABLE").await;
+    let before = failed().await?;
+    let bare = run(door, Abuse::NoAuthority, 200).await?;
+    assert_eq!((bare.sent, bare.resets, bare.cut_off()), (200, 0, false), "{bare:?}");
+    assert_eq!(failed().await?, before, "each was served");
     mesh.shutdown().await
 }
 

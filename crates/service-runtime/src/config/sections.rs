@@ -2,7 +2,7 @@
 
 use cell_map::CellId;
 use figment::Figment;
-use mesh_layers::trust::PeerToken;
+use mesh_layers::trust::{Listener, PeerToken};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -186,6 +186,20 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
+    /// The same as they hold on one listener. A peer's connection carries the calls of many: those that some of them cancel
+    /// must not end it, and headers that were short enough at the front have grown by what a router adds.
+    #[must_use]
+    pub fn on(&self, listener: Listener) -> Self {
+        match listener {
+            Listener::Front => self.clone(),
+            Listener::Peer => Self {
+                pending_accept_resets: self.pending_accept_resets.max(10_000),
+                header_bytes: self.header_bytes.saturating_add(2 << 10),
+                ..self.clone()
+            },
+        }
+    }
+
     /// Deadline where neither caller nor policy gives one.
     #[must_use]
     pub fn default_deadline(&self) -> Duration {

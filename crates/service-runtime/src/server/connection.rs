@@ -3,7 +3,7 @@
 use super::{ServerOptions, preface};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mesh_layers::{budget::ByteBudget, layer::Next};
+use mesh_layers::{budget::ByteBudget, layer::Next, trust::Listener};
 use std::{
     convert::Infallible,
     pin::{Pin, pin},
@@ -57,7 +57,7 @@ pub(super) async fn serve<S: Next>(stream: TcpStream, service: S, shared: Arc<Sh
 }
 
 async fn run<S: Next>(stream: TcpStream, service: S, shared: &Shared) {
-    let (name, limits, metrics) = (shared.options.name, &shared.options.limits, &shared.options.metrics);
+    let (name, limits, metrics) = (shared.options.listener.as_str(), &shared.options.limits, &shared.options.metrics);
     let _counted = metrics.connection(name);
     // hyper's and tonic's own listeners do it only on request; a gRPC frame must not wait for Nagle.
     if let Err(error) = stream.set_nodelay(true) {
@@ -94,8 +94,9 @@ async fn speak<S: Next>(stream: TcpStream, service: S, shared: &Shared) {
     loop {
         let ended = tokio::select! {
             ended = connection.as_mut() => return log(shared, ended),
-            () = usage.out_of_patience.notified() => {
-                shared.options.metrics.refused_connection(shared.options.name, "abandoned_calls");
+            // A peer's connection carries everybody's calls, and is not cut off for what some callers do.
+            () = usage.out_of_patience.notified(), if shared.options.listener == Listener::Front => {
+                shared.options.metrics.refused_connection(Listener::Front.as_str(), "abandoned_calls");
                 return;
             }
             () = shared.drain.cancelled() => None,
@@ -138,7 +139,7 @@ async fn call<S: Next>(
 
 fn log(shared: &Shared, ended: hyper::Result<()>) {
     if let Err(error) = ended {
-        tracing::debug!(listener = shared.options.name, error = %full(&error), "connection ended");
+        tracing::debug!(listener = shared.options.listener.as_str(), error = %full(&error), "connection ended");
     }
 }
 
