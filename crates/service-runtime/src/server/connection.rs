@@ -134,7 +134,15 @@ async fn call<S: Next>(
 ) -> http::Response<BusyBody> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(budget);
-    service.answer(request).await.map(|body| BusyBody::new(body, busy))
+    let response = service.answer(request).await;
+    let sense = makes_sense(&response);
+    response.map(|body| BusyBody::new(body, busy, sense))
+}
+
+/// Whether an honest caller may have made this call: it was gRPC, of a method that exists.
+fn makes_sense(response: &http::Response<Body>) -> bool {
+    let unknown = response.headers().get("grpc-status").is_some_and(|status| status == "12");
+    response.status() == http::StatusCode::OK && !unknown
 }
 
 fn log(shared: &Shared, ended: hyper::Result<()>) {
@@ -171,8 +179,8 @@ fn jittered(age: Duration) -> Duration {
     age.mul_f64(rand::random_range(0.9..1.1))
 }
 
-/// Calls that a caller may abandon on one connection, less those he let finish: beyond it he only makes work
-/// (CVE-2023-44487). h2 itself counts resets of streams that were not taken up yet, and those only.
+/// Calls that a caller may abandon, or make to no purpose, on one connection, less those he let finish: beyond it he only
+/// makes work (CVE-2023-44487). h2 itself counts resets of streams that were not taken up yet, and those only.
 const PATIENCE: i64 = 1_000;
 
 /// Calls of one connection: how many run, when the last one ended, and how they ended.
@@ -244,8 +252,8 @@ struct BusyBody {
 }
 
 impl BusyBody {
-    fn new(body: Body, mut busy: Busy) -> Self {
-        busy.finished = http_body::Body::is_end_stream(&body);
+    fn new(body: Body, mut busy: Busy, sense: bool) -> Self {
+        busy.finished = sense && http_body::Body::is_end_stream(&body);
         Self { body, busy }
     }
 }
