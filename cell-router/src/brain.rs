@@ -1,12 +1,14 @@
 //! What the router knows and decides by, shared by all workers.
 
 use crate::{
-    decide::{Claim, claim},
-    learn::{Learnt, Redirect},
     method::Methods,
     world::{World, Worlds},
 };
 use cell_map::CellMap;
+use mesh_routing::{
+    decide::{Claim, claim},
+    learn::{Learnt, Redirect},
+};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},

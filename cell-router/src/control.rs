@@ -1,14 +1,15 @@
 //! What the router answers itself: the control API, health of the whole mesh, reflection.
 
-use crate::{brain::Brain, decide::Source, worker::Common, world::World};
+use crate::{brain::Brain, worker::Common, world::World};
 use cell_map::{CellMap, UserKey};
 use mesh_layers::{MeshError, Reason};
 use mesh_policy::PolicyTable;
 use mesh_proto::control_v1::{
     Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest, GetMapResponse,
-    WatchMapRequest, WatchMapResponse,
+    WatchMapRequest, WatchMapResponse, WatchMeshRequest, WatchMeshResponse,
     control_service_server::{ControlService, ControlServiceServer},
 };
+use mesh_routing::decide::Source;
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
@@ -20,6 +21,8 @@ use tonic_health::{
 
 /// Time after which a watcher hears something, a map or a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(4);
+/// The same for clients that route by themselves: they notice sooner that they hear nothing.
+const MESH_HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Services that the router answers itself, as paths begin with them.
 pub const SERVICES: [&str; 4] = [
@@ -106,6 +109,29 @@ impl ControlService for Control {
                 // An elapsed timeout is a heartbeat.
                 Ok(WatchMapResponse { map: map.ok().map(|map| (&*map).into()) })
             });
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    type WatchMeshStream = Pin<Box<dyn Stream<Item = Result<WatchMeshResponse, Status>> + Send>>;
+
+    async fn watch_mesh(&self, request: Request<WatchMeshRequest>) -> Result<Response<Self::WatchMeshStream>, Status> {
+        let WatchMeshRequest { known_incarnation, known_epoch } = request.into_inner();
+        let (start, cell) = (std::time::Instant::now(), self.brain().worlds.here().to_string());
+        let mut known = (known_incarnation, known_epoch);
+        let maps = WatchStream::new(self.maps.clone());
+        let beat = tokio::time::interval_at(tokio::time::Instant::now() + MESH_HEARTBEAT, MESH_HEARTBEAT);
+        let messages = maps.timeout_repeating(beat).map(move |map| {
+            let news = map.ok().filter(|map| {
+                let version = (map.incarnation().get(), map.epoch().get());
+                std::mem::replace(&mut known, version) != version
+            });
+            Ok(WatchMeshResponse {
+                map: news.map(|map| (&*map).into()),
+                cell: cell.clone(),
+                elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                ..WatchMeshResponse::default()
+            })
+        });
         Ok(Response::new(Box::pin(messages)))
     }
 

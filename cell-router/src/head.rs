@@ -1,6 +1,6 @@
 //! The checks of a request's head, before any byte of its message is read: early rejection.
 
-use crate::{brain::Brain, decide::MAX_HOPS, method::Method};
+use crate::{brain::Brain, method::Method};
 use http::{StatusCode, request::Parts};
 use mesh_layers::{
     Listener, MeshError, Reason,
@@ -10,6 +10,7 @@ use mesh_layers::{
     trust::{self, Believed, PeerToken},
 };
 use mesh_policy::Criticality;
+use mesh_routing::decide::MAX_HOPS;
 use std::{
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},

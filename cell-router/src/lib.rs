@@ -1,19 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-pub mod balance;
 pub mod brain;
 pub mod config;
 pub mod control;
-pub mod decide;
 pub mod head;
 pub mod keys;
-pub mod learn;
 pub mod method;
 mod metrics;
 pub mod pass;
 pub mod process;
 pub mod relay;
-pub mod retry;
 mod run;
 pub mod trace;
 pub mod upstream;

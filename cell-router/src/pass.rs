@@ -3,10 +3,7 @@
 
 use crate::{
     brain::Brain,
-    decide::{Decision, Question, Refusal, Surroundings, decide},
-    learn::Redirect,
     method::Method,
-    retry::{Ending, Next, Outcome, Retry},
     world::{Way, World},
 };
 use cell_map::{CellId, CellIndex, OwnerEpochs};
@@ -14,6 +11,11 @@ use mesh_layers::{
     MeshError, Reason,
     error::{self, WrongCell},
     trust::Believed,
+};
+use mesh_routing::{
+    decide::{Decision, Question, Refusal, Surroundings, decide},
+    learn::Redirect,
+    retry::{Ending, Next, Outcome, Retry},
 };
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},

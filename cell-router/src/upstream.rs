@@ -5,11 +5,12 @@
 mod link;
 mod sieve;
 
-use crate::{balance::Gauge, world::Endpoint};
+use crate::world::Endpoint;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use http::Request;
 use link::Link;
+use mesh_routing::balance::Gauge;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,

@@ -1,7 +1,6 @@
 //! What one worker thread has of its own: its connections to instances and routers.
 
 use crate::{
-    balance,
     brain::Brain,
     config::RouterConfig,
     pass::Place,
@@ -12,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use mesh_layers::{budget::ByteBudget, metadata, timeout, trust::PeerToken};
+use mesh_routing::balance;
 use service_runtime::config::LimitsConfig;
 use std::{
     sync::{

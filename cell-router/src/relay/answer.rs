@@ -12,7 +12,6 @@ use crate::{
     head::Admitted,
     keys::{Keys, keys},
     pass::{Pass, Place, Step, outcome},
-    retry::Outcome,
     trace::ClientSpan,
     upstream::{Flight, Trip},
 };
@@ -20,6 +19,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use mesh_layers::{MeshError, metadata};
+use mesh_routing::retry::Outcome;
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},

@@ -4,7 +4,7 @@ use super::{
     answer::{Call, Coming, Reply, attempts},
     pump::status,
 };
-use crate::{brain::Brain, decide::MAX_HOPS, head::Admitted, worker::hops, world::World};
+use crate::{brain::Brain, head::Admitted, worker::hops, world::World};
 use bytes::{Bytes, BytesMut};
 use cell_map::CellIndex;
 use futures_util::future::join_all;
@@ -12,6 +12,7 @@ use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use mesh_layers::{MeshError, Reason, frame, frame::Encoding, metadata};
 use mesh_policy::{BatchOf, CanonicalKey, Outcome, Split};
+use mesh_routing::decide::MAX_HOPS;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tonic::Code;
 

@@ -22,8 +22,11 @@ enum Repr<'a> {
 }
 
 impl<'a> CanonicalKey<'a> {
-    /// The key of a string or bytes; `None` if it says "not set".
-    pub(crate) fn borrowed(bytes: &'a [u8]) -> Result<Option<Self>, KeyError> {
+    /// The key of a `string` or `bytes` value; `None` if it says "not set".
+    ///
+    /// # Errors
+    /// If it is longer than [`UserKey::MAX_LEN`].
+    pub fn borrowed(bytes: &'a [u8]) -> Result<Option<Self>, KeyError> {
         match UserKey::check(bytes) {
             Ok(()) => Ok(Some(Self(Repr::Borrowed(bytes)))),
             Err(KeyError::Empty) => Ok(None),
@@ -31,13 +34,15 @@ impl<'a> CanonicalKey<'a> {
         }
     }
 
-    /// The key of an integer; `None` for 0.
-    pub(crate) fn signed(value: i64) -> Option<Self> {
+    /// The key of a signed integer; `None` for 0.
+    #[must_use]
+    pub fn signed(value: i64) -> Option<Self> {
         Self::decimal(value.unsigned_abs(), value < 0)
     }
 
-    /// The key of an integer; `None` for 0.
-    pub(crate) fn unsigned(value: u64) -> Option<Self> {
+    /// The key of an unsigned integer; `None` for 0.
+    #[must_use]
+    pub fn unsigned(value: u64) -> Option<Self> {
         Self::decimal(value, false)
     }
 

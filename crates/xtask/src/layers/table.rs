@@ -5,11 +5,14 @@ pub(super) const LAYERS: &[&[&str]] = &[
     // Pure: no I/O, no clock, no random numbers.
     &["cell-map"],
     &["mesh-policy", "shop-logic"],
+    &["mesh-routing"],
     // Wire: generated types and conversions.
     &["mesh-proto"],
     &["shop-proto"],
     // Tools.
     &["map-store", "mesh-layers", "storage", "testkit"],
+    // SDK.
+    &["client-sdk", "client-sdk-build"],
     &["service-runtime"],
     // Units. None of them knows another.
     &["member", "catalog", "trade", "cell-router"],
@@ -28,7 +31,7 @@ pub(super) const SHOP: &[&str] = &["shop-logic", "shop-proto", "member", "catalo
 pub(super) const SHOP_USERS: &[&str] = &["cellctl", "lab"];
 
 /// Crates that only decide.
-pub(super) const PURE: &[&str] = &["cell-map", "mesh-policy", "shop-logic"];
+pub(super) const PURE: &[&str] = &["cell-map", "mesh-policy", "mesh-routing", "shop-logic"];
 
 /// What a pure crate must not reach, not even through others: runtimes, sockets, clocks, random numbers.
 pub(super) const IMPURE: &[&str] =

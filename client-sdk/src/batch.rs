@@ -1,0 +1,65 @@
+//! Batch calls: how generated code makes one of many, and one of a part.
+
+use crate::{Error, Method, MethodPolicy, method::Key};
+use cell_map::KeyError;
+
+/// What went wrong with one item of a batch: gRPC code and message.
+pub type ItemError = (i32, String);
+
+/// How single calls of `M` become a batch call. Made by generated code.
+pub struct BatchGlue<M: Method> {
+    /// Policy of the batch RPC.
+    pub policy: &'static MethodPolicy,
+    /// Whether two requests may share a batch: everything but the item is equal.
+    pub joins: fn(&M::Request, &M::Request) -> bool,
+    /// The encoded batch request of these requests, which all join.
+    pub request: fn(&[M::Request]) -> Vec<u8>,
+    /// The responses in an encoded batch response, one for each item, in order.
+    pub responses: fn(&[u8]) -> Result<Vec<Result<M::Response, ItemError>>, prost::DecodeError>,
+}
+
+/// How a batch RPC whose items have keys of their own is split over cells. Made by generated code.
+pub struct SplitGlue<M: Method> {
+    /// Most items in one call.
+    pub max: usize,
+    /// Tells the key of each item, in order.
+    pub keys: fn(&M::Request, &mut dyn FnMut(Result<Key<'_>, KeyError>)),
+    /// The request with the items at these positions only.
+    pub select: fn(&M::Request, &[usize]) -> M::Request,
+    /// One response for the whole request of the parts' responses, each with the positions of its items; items of a part
+    /// that failed get results that say so. An error if a response has not one result for each item.
+    pub merge: fn(&M::Request, Vec<(Vec<usize>, Result<M::Response, ItemError>)>) -> Result<M::Response, String>,
+}
+
+impl<M: Method> Clone for BatchGlue<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Method> Copy for BatchGlue<M> {}
+
+impl<M: Method> Clone for SplitGlue<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Method> Copy for SplitGlue<M> {}
+
+impl<M: Method> std::fmt::Debug for BatchGlue<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchGlue").field("policy", &self.policy.path).finish_non_exhaustive()
+    }
+}
+
+impl<M: Method> std::fmt::Debug for SplitGlue<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SplitGlue").field("max", &self.max).finish_non_exhaustive()
+    }
+}
+
+/// An item's failure as the caller sees it.
+pub(crate) fn item_error((code, message): ItemError) -> Error {
+    Error::new(crate::Code::from_number(code), message)
+}

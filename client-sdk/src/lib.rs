@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+
+mod batch;
+mod call;
+mod error;
+mod flight;
+mod fresh;
+mod ladder;
+mod local;
+mod mesh;
+mod method;
+mod policy;
+mod reply;
+mod slot;
+mod wire;
+
+pub use batch::{BatchGlue, ItemError, SplitGlue};
+pub use call::{Call, CallFuture, CallOptions};
+pub use error::{Code, Error};
+pub use fresh::{Fresh, ParseTokenError, Token};
+pub use local::Verdict;
+pub use mesh::{Mesh, MeshBuilder};
+pub use method::{Key, Method};
+pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
+pub use reply::{Reply, Source};
+pub use slot::Slot;
+
+pub use mesh_policy::{Criticality, Idempotency, Scope};
+/// What generated code needs; not meant to be used by hand.
+#[doc(hidden)]
+pub mod generated {
+    pub use mesh_policy::CanonicalKey;
+    pub use prost;
+}

@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+
+pub mod balance;
+pub mod decide;
+pub mod learn;
+pub mod retry;
