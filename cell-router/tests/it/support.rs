@@ -275,6 +275,15 @@ impl Started {
         Caller::connect(self.front()).await.unwrap()
     }
 
+    /// A caller that sees frames. Its streams have the smallest usual window.
+    pub async fn raw(&self) -> h2::client::SendRequest<Bytes> {
+        let stream = TcpStream::connect(self.front()).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let (sender, connection) = builder.initial_connection_window_size(8 << 20).handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
     pub async fn peer_caller(&self) -> Caller {
         Caller::connect(self.peer()).await.unwrap()
     }
