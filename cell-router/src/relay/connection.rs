@@ -173,6 +173,7 @@ pub(super) async fn serve(
             }
             // What calls have written is flushed by polling the connection again.
             if !progress {
+                shared.open.store(calls.len() + own_calls.len(), Relaxed);
                 return Poll::Pending;
             }
         }
@@ -196,7 +197,8 @@ async fn leave(shared: &Shared<'_>, drain: CancellationToken, pings: Option<Ping
         let mut seen = u64::MAX;
         loop {
             sleep(Duration::from_millis(limits.idle_ms)).await;
-            if std::mem::replace(&mut seen, shared.calls.load(Relaxed)) == seen {
+            // A stream that is open is use, however little comes through it.
+            if shared.open.load(Relaxed) == 0 && std::mem::replace(&mut seen, shared.calls.load(Relaxed)) == seen {
                 return;
             }
         }
