@@ -125,7 +125,7 @@ pub(super) async fn attempts(
                 let span = call.record.span.as_ref();
                 let span = span.and_then(|span| span.attempt(tracing, &place, brain, head.headers_mut()));
                 method.stats.attempts.fetch_add(1, Relaxed);
-                let came = match worker.send(&place, head, bytes.clone()) {
+                let came = match worker.send(&place, method, head, bytes.clone()) {
                     Err(_) => Err(Outcome::Unsent),
                     Ok(flight) => {
                         if !pass.keeps_message() {

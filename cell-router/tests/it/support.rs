@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cell_map::{BucketEpoch, Cell, CellId, CellMap, Incarnation, MapDraft, OwnerEpochs, RegionId, UserEpoch};
-use cell_router::{Config, Parts, Router};
+use cell_router::{Config, Parts, Router, config::Instance};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Response};
 use mesh_layers::{MeshError, error::WrongCell, frame, trust::PeerToken};
@@ -306,7 +306,7 @@ impl Started {
 pub fn config(name: &str, instances: &[SocketAddr], peers: &[(&str, SocketAddr)]) -> Config {
     let mut config = Config::new(cell(name));
     config.peer.token = Some(PeerToken::new(TOKEN).unwrap());
-    config.router.instances = instances.iter().map(ToString::to_string).collect();
+    config.router.instances = instances.iter().map(|at| Instance::new(at.to_string())).collect();
     config.router.upstream_connections = 2;
     config.peers.overrides = peers.iter().map(|(cell, at)| ((*cell).to_owned(), at.to_string())).collect();
     config
