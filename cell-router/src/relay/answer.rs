@@ -34,7 +34,7 @@ pub(super) enum Reply {
     /// A response that is still coming.
     Stream(Box<Coming>),
     /// A response put together here.
-    Merged(Merged),
+    Merged(Box<Merged>),
 }
 
 /// A response whose head has come.

@@ -135,7 +135,7 @@ pub(super) async fn run(shared: &Shared<'_>, mut open: Box<Open<'_>>) {
         Waited::Late => MeshError::deadline_exceeded(),
         Waited::Replied(Err(error)) => error,
         Waited::Replied(Ok(Reply::Stream(coming))) => return relay(shared, &mut open, coming, late).await,
-        Waited::Replied(Ok(Reply::Merged(merged))) => return give(brain, &mut open, merged, late).await,
+        Waited::Replied(Ok(Reply::Merged(merged))) => return give(brain, &mut open, *merged, late).await,
     };
     let Open { mut record, respond, hops, .. } = *open;
     record.ended(error.code());

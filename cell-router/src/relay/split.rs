@@ -101,7 +101,7 @@ pub(super) async fn answer(
     };
     // If the map saw them together and a cell disagreed, each key is asked for alone: then the answer tells whose it is.
     let groups = if together { by_key(keys) } else { by_home(&homes) };
-    divided(call, batch, message, keys, &groups).await.map(Reply::Merged)
+    divided(call, batch, message, keys, &groups).await.map(|merged| Reply::Merged(Box::new(merged)))
 }
 
 /// Each key's home, by what is known.
