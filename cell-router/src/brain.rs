@@ -114,6 +114,16 @@ impl Brain {
         self.worlds.load().is_some() && self.worlds.instances().is_live()
     }
 
+    /// Whether besides that every service that this cell has an instance for is connected.
+    pub fn is_complete(&self) -> bool {
+        self.is_ready() && self.methods.iter().all(|method| method.instances.is_empty() || method.is_live())
+    }
+
+    /// Whether calls of a service are served by this cell.
+    pub fn serves(&self, service: &str) -> bool {
+        self.worlds.load().is_some() && self.worlds.hosting(service).any(|endpoint| endpoint.is_live())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Learnt> {
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }

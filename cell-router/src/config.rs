@@ -1,5 +1,10 @@
 //! Configuration of the router's process.
 
+mod instance;
+
+pub use instance::Instance;
+pub(crate) use instance::check as check_instances;
+
 use cell_map::CellId;
 use serde::{Deserialize, Deserializer, de::Error};
 use service_runtime::config::{
@@ -76,8 +81,9 @@ pub struct RouterConfig {
     pub workers: usize,
     /// Files with encoded `FileDescriptorSet`s: what is routed.
     pub descriptor_sets: Vec<PathBuf>,
-    /// Peer listeners of this cell's `cell-services` processes, `host:port`.
-    pub instances: Vec<String>,
+    /// This cell's `cell-services` processes: addresses of their peer listeners, as `"host:port"` where one hosts every
+    /// service, else as `{address = "host:port", services = ["package.Service"]}`.
+    pub instances: Vec<Instance>,
     /// Deadline where neither caller nor policy gives one; 0: that of `[limits]`.
     pub default_deadline_ms: u64,
     /// Longest deadline granted; 0: that of `[limits]`.

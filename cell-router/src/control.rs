@@ -10,11 +10,12 @@ use mesh_proto::control_v1::{
     control_service_server::{ControlService, ControlServiceServer},
 };
 use mesh_routing::decide::Source;
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::{
+    ServingStatus,
     pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
@@ -39,7 +40,7 @@ pub struct Control {
     maps: watch::Receiver<Arc<CellMap>>,
 }
 
-/// All of the router's own services, and the switch of health.
+/// All of the router's own services, and what tells their health.
 ///
 /// # Errors
 /// If the descriptor sets are not usable for reflection.
@@ -47,9 +48,9 @@ pub fn routes(
     common: Arc<Common>,
     maps: watch::Receiver<Arc<CellMap>>,
     table: &PolicyTable,
-) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
-    let health = HealthReporter::new();
-    let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+) -> Result<(Routes, Health), tonic_reflection::server::Error> {
+    let reporter = HealthReporter::new();
+    let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(table.file_descriptor_set_bytes())
@@ -61,17 +62,29 @@ pub fn routes(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
-    Ok((routes, health))
+    Ok((routes, Health { reporter, told: HashMap::new() }))
 }
 
-/// Sets the health of every service of the mesh and of the whole.
-pub async fn set_health(health: &HealthReporter, table: &PolicyTable, ready: bool) {
-    let status = match ready {
-        true => tonic_health::ServingStatus::Serving,
-        false => tonic_health::ServingStatus::NotServing,
-    };
-    for service in table.services().chain([""]) {
-        health.set_service_status(service, status).await;
+/// Health of each service of the mesh, and of the whole as `""`.
+#[derive(Debug)]
+pub struct Health {
+    reporter: HealthReporter,
+    /// What was told last: watchers hear of changes only.
+    told: HashMap<String, bool>,
+}
+
+impl Health {
+    /// Tells the health of the whole, and of all services by `serves`.
+    pub async fn tell(&mut self, table: &PolicyTable, whole: bool, serves: impl Fn(&str) -> bool) {
+        for service in table.services().chain([""]) {
+            let serving = if service.is_empty() { whole } else { serves(service) };
+            if self.told.get(service) == Some(&serving) {
+                continue;
+            }
+            self.told.insert(service.to_owned(), serving);
+            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            self.reporter.set_service_status(service, status).await;
+        }
     }
 }
 
@@ -194,7 +207,7 @@ fn checks(brain: &Brain) -> Vec<Check> {
         checks.push(check(
             format!("instance {} of {here} connected", endpoint.address),
             endpoint.is_live(),
-            "no connection stands: calls of this cell's users fail if no other instance is connected",
+            "no connection stands: calls of this cell's users fail if no other instance hosts the same and is connected",
             "start cell-services there, and see that its peer listener has this address",
         ));
     }

@@ -4,6 +4,7 @@
 
 mod batches;
 mod ending;
+mod hosting;
 mod limits;
 mod own_services;
 mod owners;

@@ -11,7 +11,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 use tonic::Code;
 
 #[tokio::test]
@@ -63,16 +63,8 @@ async fn a_stream_that_breaks_off_ends_unavailable() {
     assert_eq!(refused(&answer), (Code::Unavailable, "CELL_UNREACHABLE".into()));
 }
 
-/// A caller that sees frames.
-async fn raw(router: &Started) -> client::SendRequest<Bytes> {
-    let stream = TcpStream::connect(router.front()).await.unwrap();
-    let (sender, connection) = client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
 async fn open(router: &Started, message: &[u8]) -> (client::ResponseFuture, client::SendRequest<Bytes>) {
-    let mut sender = raw(router).await.ready().await.unwrap();
+    let mut sender = router.raw().await.ready().await.unwrap();
     let request = Request::post(format!("http://x{SHELF}/Watch")).header("content-type", "application/grpc");
     let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
     body.send_data(mesh_layers::frame::encode(message), true).unwrap();

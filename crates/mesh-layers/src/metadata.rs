@@ -30,6 +30,8 @@ pub const CELL: HeaderName = HeaderName::from_static("cellmesh-cell");
 pub const SOURCE: HeaderName = HeaderName::from_static("cellmesh-source");
 /// Response: `1` when nothing of the call took effect here, so it may be sent again (OWN-9).
 pub const UNPROCESSED: HeaderName = HeaderName::from_static("cellmesh-unprocessed");
+/// Response: `1` when no honest caller sends such a request: it could not be read, whatever it was to say.
+pub const MALFORMED: HeaderName = HeaderName::from_static("cellmesh-malformed");
 /// gRPC's timeout.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Compression of the messages of this body.

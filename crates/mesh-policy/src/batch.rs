@@ -257,6 +257,11 @@ impl Split<'_> {
         &self.parts
     }
 
+    /// Takes the parts' requests out, in their order: merging needs them no more.
+    pub fn take_requests(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.parts.iter_mut().map(|part| std::mem::take(&mut part.request))
+    }
+
     /// One response from the parts' outcomes, given in the order of [`Self::parts`].
     ///
     /// Whether a call of which every part failed should rather fail as a whole is the caller's choice to make.

@@ -19,4 +19,4 @@ pub use method::{
     BatchPolicy, CachePolicy, Criticality, HedgePolicy, Idempotency, LocalLogicPolicy, MethodPolicy, Scope,
 };
 pub use table::PolicyTable;
-pub use wire::WireError;
+pub use wire::{WireError, check_message};

@@ -2,7 +2,7 @@
 
 use super::{Around, Methods, Next, Request, Response, answer};
 use crate::{
-    CallContext, Listener, MeshError,
+    CallContext, Listener, MeshError, Reason,
     call::{CallStart, TraceHeaders},
     metadata, timeout,
     trust::{self, PeerToken},
@@ -53,7 +53,14 @@ impl Around for Calls {
     async fn around<N: Next>(self, mut request: Request, next: N) -> Response {
         let mut hops = 0;
         let mut response = match admit(&self.admission, &self.methods, &mut request) {
-            Err(refused) => refused.into_http(),
+            Err(refused) => {
+                let malformed = refused.error.reason() == Reason::BadRequest;
+                let mut response: Response = refused.into_http();
+                if malformed {
+                    answer::mark(response.headers_mut());
+                }
+                response
+            }
             Ok(call) => {
                 hops = call.hops();
                 note(&call);

@@ -13,6 +13,7 @@ use crate::{
     call::Refusal,
     error::{Details, Redirect, WrongCell},
     frame,
+    metadata::MALFORMED,
     trust::PeerToken,
 };
 use bytes::Bytes;
@@ -252,6 +253,25 @@ async fn a_message_that_does_not_decode_is_the_callers_fault() {
     assert_eq!((code, details.unwrap().mesh_reason()), (Code::InvalidArgument, Some(Reason::BadRequest)));
     let status = Status::from_header_map(&headers).unwrap();
     assert_eq!(status.message(), "failed to decode Protobuf message: é");
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_marked_and_by_the_layers_only() {
+    let marked = |response: &Response| response.headers().contains_key(MALFORMED);
+    let undecodable = front(async |_| Status::internal("failed to decode Protobuf message: é").into_http());
+    assert!(marked(&undecodable.clone().answer(request(UNARY, &[])).await), "a message that does not decode");
+    assert!(marked(&undecodable.clone().answer(request(UNARY, &[("grpc-timeout", "1x")])).await), "a head");
+    for frame in [&[0, 0, 0, 0, 9, 1][..], &[7, 0, 0, 0, 1, 1], &[0, 0xff, 0xff, 0xff, 0xff]] {
+        let broken = request(UNARY, &[]).map(|_| Body::new(Full::new(Bytes::from_static(frame))));
+        assert!(marked(&undecodable.clone().answer(broken).await), "{frame:?}");
+    }
+    assert!(!marked(&undecodable.answer(request(UNARY, &[("grpc-timeout", "0S")])).await), "what comes late");
+    let refusing = front(async |_| {
+        let mut response: Response = MeshError::bad_request("no such size").into_http();
+        response.headers_mut().insert(MALFORMED, HeaderValue::from_static("1"));
+        response
+    });
+    assert!(!marked(&refusing.answer(request(UNARY, &[])).await), "a handler's refusal, whatever it says");
 }
 
 #[tokio::test(start_paused = true)]
