@@ -82,12 +82,15 @@ pub struct RouterConfig {
     /// Files with encoded `FileDescriptorSet`s: what is routed.
     pub descriptor_sets: Vec<PathBuf>,
     /// This cell's `cell-services` processes: addresses of their peer listeners, as `"host:port"` where one hosts every
-    /// service, else as `{address = "host:port", services = ["package.Service"]}`.
+    /// service and is reached by routers only, else as `{address = "host:port", services = ["package.Service"],
+    /// front = "host:port"}`: `front` is told to clients that route by themselves.
     pub instances: Vec<Instance>,
     /// Deadline where neither caller nor policy gives one; 0: that of `[limits]`.
     pub default_deadline_ms: u64,
     /// Longest deadline granted; 0: that of `[limits]`.
     pub max_deadline_ms: u64,
+    /// File with restrictions for clients that route by themselves, watched; none: no restrictions.
+    pub restrictions: Option<PathBuf>,
     /// Bytes of calls that may wait for a move to end.
     pub park_bytes: usize,
     /// Connections kept to each address, per worker.
@@ -104,6 +107,7 @@ impl Default for RouterConfig {
             instances: Vec::new(),
             default_deadline_ms: 0,
             max_deadline_ms: 0,
+            restrictions: None,
             park_bytes: 16 << 20,
             upstream_connections: 4,
             upstream_connections_max: 16,
@@ -137,20 +141,34 @@ impl Config {
 pub struct PeersConfig {
     /// Cell to address: reaches the cell's routers through something other than the map's `peer_endpoints`.
     pub overrides: BTreeMap<String, String>,
+    /// Cell to address: clients near this router reach the cell's services there, instead of where its own routers say.
+    pub fronts: BTreeMap<String, String>,
 }
 
 impl PeersConfig {
-    /// The overrides with checked names.
+    /// [`Self::overrides`] with checked names.
     ///
     /// # Errors
     /// Naming the key that is no cell's name.
-    pub fn checked(&self) -> Result<BTreeMap<CellId, String>, String> {
-        let pair = |(cell, address): (&String, &String)| match CellId::new(cell) {
-            Ok(cell) => Ok((cell, address.clone())),
-            Err(error) => Err(format!("key \"peers.overrides.{cell}\": {error}")),
-        };
-        self.overrides.iter().map(pair).collect()
+    pub fn checked_overrides(&self) -> Result<BTreeMap<CellId, String>, String> {
+        by_cell("peers.overrides", &self.overrides)
     }
+
+    /// [`Self::fronts`] with checked names.
+    ///
+    /// # Errors
+    /// Naming the key that is no cell's name.
+    pub fn checked_fronts(&self) -> Result<BTreeMap<CellId, String>, String> {
+        by_cell("peers.fronts", &self.fronts)
+    }
+}
+
+fn by_cell(key: &str, addresses: &BTreeMap<String, String>) -> Result<BTreeMap<CellId, String>, String> {
+    let pair = |(cell, address): (&String, &String)| match CellId::new(cell) {
+        Ok(cell) => Ok((cell, address.clone())),
+        Err(error) => Err(format!("key \"{key}.{cell}\": {error}")),
+    };
+    addresses.iter().map(pair).collect()
 }
 
 fn cell<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellId, D::Error> {

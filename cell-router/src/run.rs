@@ -6,10 +6,12 @@ mod worker;
 use crate::{
     brain::Brain,
     config::{Config, check_instances},
-    control::{self, Health},
+    control::{self, Health, Watched},
+    directory::{self, Directory},
     method::{Defaults, Methods},
     metrics::RouterMetrics,
     relay::StreamRelay,
+    restrictions::Restrictions,
     trace::Tracing,
     worker::Common,
     world::Worlds,
@@ -109,7 +111,13 @@ impl Router {
         let Parts { config, table, maps, log } = parts;
         let common = Arc::new(common(&config, &table)?);
         common.brain.take_map(Arc::clone(&maps.borrow()));
-        let (own, health) = control::routes(Arc::clone(&common), maps.clone(), &table)?;
+        let fronts = config.peers.checked_fronts().map_err(StartError::Config)?;
+        let directory =
+            Arc::new(Directory::new(config.cell.clone(), &config.router.instances, table.services(), fronts));
+        let restrictions =
+            Arc::new(Restrictions::open(config.router.restrictions.clone()).map_err(StartError::Config)?);
+        let watched = Watched { maps: maps.clone(), instances: directory.watch(), restrictions: restrictions.watch() };
+        let (own, health) = control::routes(Arc::clone(&common), watched, &table)?;
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let count = config.router.workers.max(1);
         let front = listen::open("front", config.listen.front, count)?;
@@ -138,6 +146,13 @@ impl Router {
         metrics.register(|registry| registry.register_collector(Box::new(RouterMetrics(Arc::clone(&common)))));
         let routes = Admin { readiness: readiness.clone(), metrics, level: log }.routes();
         let mut tasks = vec![
+            tokio::spawn(directory::follow(
+                directory,
+                directory::worlds(&common),
+                worlds.subscribe(),
+                common.token.clone(),
+            )),
+            tokio::spawn(async move { restrictions.follow().await }),
             tokio::spawn(follow_maps(Arc::clone(&common), maps, worlds)),
             tokio::spawn(follow_readiness(Arc::clone(&common), table, readiness.clone(), gate, health)),
         ];
@@ -224,7 +239,7 @@ fn common(config: &Config, table: &PolicyTable) -> Result<Common, StartError> {
         max_deadline: config.max_deadline(),
         max_message: config.limits.message_bytes,
     };
-    let overrides = config.peers.checked().map_err(StartError::Config)?;
+    let overrides = config.peers.checked_overrides().map_err(StartError::Config)?;
     let instances = &config.router.instances;
     check_instances(instances, table.services()).map_err(StartError::Config)?;
     let worlds = Worlds::new(config.cell.clone(), instances.clone(), overrides);

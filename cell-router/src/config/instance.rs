@@ -6,20 +6,22 @@ use serde::{
 };
 use std::{collections::HashSet, fmt};
 
-/// One of this cell's `cell-services` processes: an address alone, or a table `{address, services}`.
+/// One of this cell's `cell-services` processes: an address alone, or a table `{address, services, front}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// Its peer listener, `host:port`.
     pub address: String,
     /// Full names of the services that it hosts; none: all that are routed.
     pub services: Option<Vec<String>>,
+    /// Its front listener, `host:port`: where clients that route by themselves reach it; none: they do not.
+    pub front: Option<String>,
 }
 
 impl Instance {
     /// Hosts every service.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), services: None }
+        Self { address: address.into(), services: None, front: None }
     }
 
     /// Whether it hosts a service.
@@ -36,7 +38,7 @@ impl Instance {
 pub(crate) fn check<'t>(instances: &[Instance], routed: impl Iterator<Item = &'t str>) -> Result<(), String> {
     let routed: HashSet<&str> = routed.collect();
     let mut seen = HashSet::new();
-    for Instance { address, services } in instances {
+    for Instance { address, services, .. } in instances {
         if !seen.insert(address) {
             return Err(format!("key \"router.instances\": \"{address}\" is given twice"));
         }
@@ -66,7 +68,7 @@ impl<'de> Visitor<'de> for TextOrTable {
     type Value = Instance;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address \"host:port\", or a table {address, services}")
+        f.write_str("an address \"host:port\", or a table {address, services, front}")
     }
 
     fn visit_str<E: Error>(self, address: &str) -> Result<Instance, E> {
@@ -78,10 +80,13 @@ impl<'de> Visitor<'de> for TextOrTable {
         #[serde(deny_unknown_fields)]
         struct Table {
             address: String,
-            services: Vec<String>,
+            #[serde(default)]
+            services: Option<Vec<String>>,
+            #[serde(default)]
+            front: Option<String>,
         }
-        let Table { address, services } = Table::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Instance { address, services: Some(services) })
+        let Table { address, services, front } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Instance { address, services, front })
     }
 }
 
@@ -100,16 +105,17 @@ mod tests {
 
     #[test]
     fn an_instance_is_an_address_or_a_table() {
-        let read = read(r#"["h:1", {address = "h:2", services = ["x.A"]}]"#).expect("both are allowed");
+        let read = read(r#"["h:1", {address = "h:2", services = ["x.A"], front = "h:3"}]"#).expect("both are allowed");
         assert!(read[0] == Instance::new("h:1") && read[0].hosts("x.A") && read[0].hosts("x.B"));
         assert!(read[1].address == "h:2" && read[1].hosts("x.A") && !read[1].hosts("x.B"));
+        assert!(read[0].front.is_none() && read[1].front.as_deref() == Some("h:3"));
     }
 
     #[test]
     fn a_wrong_instance_is_named() {
         for (value, names) in [
             ("[7]", &["router.instances", "host:port"][..]),
-            (r#"[{address = "h:1"}]"#, &["router.instances", "services"]),
+            (r#"[{services = ["x.A"]}]"#, &["router.instances", "address"]),
             (r#"[{address = "h:1", services = ["x.A"], weight = 2}]"#, &["router.instances", "weight"]),
             (r#"[{address = "h:1", services = []}]"#, &["router.instances", "\"h:1\"", "no service"]),
             (r#"[{address = "h:1", services = ["x.C"]}]"#, &["router.instances", "\"h:1\"", "\"x.C\""]),
