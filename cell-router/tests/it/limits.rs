@@ -253,6 +253,18 @@ async fn a_caller_who_errs_now_and_then_or_is_refused_by_a_service_is_not_cut_of
 }
 
 #[tokio::test]
+async fn a_peers_connection_is_not_cut_off_for_what_callers_say() {
+    let here = Upstream::named("a").await;
+    let router = start(&[&here], &[]).await;
+    let mut peer = router.peer_caller().await;
+    let token = [("cellmesh-peer-token", TOKEN), ("cellmesh-hops", "1")];
+    for _ in 0..1_500 {
+        assert_eq!(call(&mut peer, "Put", &[0xff], &token).await.code(), Some(Code::InvalidArgument));
+    }
+    assert_eq!(echoed(&call(&mut peer, "Put", &put(account("a", 0)), &token).await), "a");
+}
+
+#[tokio::test]
 async fn connections_are_capped() {
     let here = Upstream::named("a").await;
     let mut config = config("a", &[here.address], &[]);
