@@ -97,14 +97,14 @@ pub fn message(known: &BTreeMap<CellId, Vec<pb::Instance>>, map: &CellMap) -> pb
     pb::Instances { cells: cells.collect() }
 }
 
-/// Asks the other cells for their instances, for as long as the router runs. Ends with the last map's sender.
+/// Asks the other cells for their instances, for as long as the router runs. Without a token nobody would answer.
 pub async fn follow(
     directory: Arc<Directory>,
     worlds: impl Fn() -> Option<Arc<crate::world::World>>,
     mut versions: watch::Receiver<u64>,
     token: Option<PeerToken>,
 ) {
-    let Some(token) = token else { return };
+    let Some(token) = token else { return std::future::pending().await };
     let mut tasks = JoinSet::new();
     let mut asked: HashMap<(CellId, Vec<String>), AbortHandle> = HashMap::new();
     loop {
@@ -132,7 +132,8 @@ pub async fn follow(
             }
         }
         if versions.changed().await.is_err() {
-            return;
+            // No map can come any more; the neighbours are asked on.
+            return std::future::pending().await;
         }
     }
 }

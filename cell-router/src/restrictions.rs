@@ -96,9 +96,9 @@ impl Restrictions {
         self.now.subscribe()
     }
 
-    /// Looks at the file for ever. What cannot be read changes nothing: an operator's slip must not lift a restriction.
+    /// Looks at the file for ever, and holds the sending end for as long. What cannot be read changes nothing: an operator's slip must not lift a restriction.
     pub async fn follow(&self) {
-        let Some(path) = &self.file else { return };
+        let Some(path) = &self.file else { return std::future::pending().await };
         let mut fault = None;
         loop {
             tokio::time::sleep(LOOK).await;
