@@ -22,7 +22,7 @@ use tokio::{sync::Mutex, time::sleep_until};
 use tonic::Status;
 
 /// How long a stream is silent at most, its check included: below the second that receivers count on.
-const BEAT: Duration = Duration::from_millis(750);
+const BEAT: Duration = Duration::from_millis(800);
 /// How old the process's last look at the database may be for another stream to rely on.
 const SHARED: Duration = Duration::from_millis(100);
 
