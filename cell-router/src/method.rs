@@ -107,7 +107,9 @@ impl Methods {
     #[must_use]
     pub fn new(table: &PolicyTable, defaults: Defaults, worlds: &Worlds) -> Self {
         let method = |policy: &MethodPolicy| {
-            let max_deadline = policy.max_deadline.map_or(defaults.max_deadline, |max| max.min(defaults.max_deadline));
+            // A stream is meant to last: what its policy grants holds, as it does at the service.
+            let longest = if policy.server_streaming { Duration::MAX } else { defaults.max_deadline };
+            let max_deadline = policy.max_deadline.map_or(defaults.max_deadline, |max| max.min(longest));
             let default_deadline = policy.default_deadline.unwrap_or(defaults.default_deadline).min(max_deadline);
             let max_message = policy.max_request_bytes.map_or(defaults.max_message, |max| max as usize);
             let instances = worlds.hosting(service(&policy.path)).cloned().collect();

@@ -67,8 +67,8 @@ pub(super) fn begin<'s>(
     match admit(brain, shared.gate, &mut head, now) {
         Ok(Entry::Routed(admitted)) => {
             shared.admitted();
-            let (path, stats) = (head.uri.path(), &admitted.method.stats);
-            let record = Record::begin(brain, &common.tracing, path, stats, &head.headers, now);
+            let (path, method) = (head.uri.path(), Some(admitted.method));
+            let record = Record::begin(brain, &common.tracing, path, method, &head.headers, now);
             let template = Request::from_parts(head, ());
             Begun::Routed(Box::new(Open { admitted, template, body, respond, record, hops: AtomicU32::new(0) }))
         }
@@ -83,8 +83,7 @@ pub(super) fn begin<'s>(
             if hostile {
                 shared.rejected();
             }
-            let stats = method.map_or(&brain.methods.unknown, |method| &method.stats);
-            let mut record = Record::begin(brain, &common.tracing, head.uri.path(), stats, &head.headers, now);
+            let mut record = Record::begin(brain, &common.tracing, head.uri.path(), method, &head.headers, now);
             record.ended(error.code());
             refuse(brain, respond, error, http, 0);
             Begun::Ended

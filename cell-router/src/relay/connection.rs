@@ -103,8 +103,13 @@ pub(super) async fn serve(
     else {
         return;
     };
-    let gate =
-        Gate { listener, token: common.token.as_ref(), max_calls: common.limits.calls, own: &common.own_services };
+    let gate = Gate {
+        listener,
+        token: common.token.as_ref(),
+        max_calls: common.limits.calls,
+        max_streams: common.limits.server_streams,
+        own: &common.own_services,
+    };
     let shared = Shared {
         worker,
         own,

@@ -5,6 +5,7 @@ use crate::{
     mesh::MeshChannel,
     metrics::Metrics,
     readiness::Readiness,
+    user_stream::Pulse,
 };
 use cell_map::{CellId, OwnerEpochs, UserKey};
 use figment::Figment;
@@ -38,6 +39,7 @@ pub struct Context {
     /// Cancelled when the drain begins: ends tasks and long streams.
     pub shutdown: CancellationToken,
     pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) secrets: Arc<[SealKey]>,
     pub(crate) sections: Figment,
 }

@@ -17,6 +17,7 @@ mod routes;
 mod run;
 mod service;
 mod status;
+mod user_stream;
 
 pub use config::{Config, ConfigError};
 pub use context::{Clock, Context};
@@ -29,3 +30,4 @@ pub use run::{Bound, Overrides, Running, bind, run, run_with};
 pub use service::{Parts, Service};
 pub use status::{bad_field, refusal_code, status};
 pub use tokio_util::sync::CancellationToken;
+pub use user_stream::{At, Found, Told, UserFeed};

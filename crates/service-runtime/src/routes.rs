@@ -38,6 +38,7 @@ pub(crate) fn methods(policies: &PolicyTable, limits: &LimitsConfig) -> Methods 
             max_request_bytes: None,
             route_key: None,
             unary_request,
+            server_streaming: false,
         };
         methods.add(path, rules);
     }
@@ -56,6 +57,7 @@ fn rules(policy: &MethodPolicy, max: Duration) -> MethodRules {
         max_request_bytes: policy.max_request_bytes.map(|bytes| bytes as usize),
         route_key: policy.route_key.clone().filter(|_| policy.scope == Scope::User),
         unary_request: !policy.client_streaming,
+        server_streaming: policy.server_streaming,
     }
 }
 

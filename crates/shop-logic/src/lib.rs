@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod currency;
+mod follow;
 mod money;
 mod name;
 mod order;
@@ -9,6 +10,7 @@ mod replication;
 mod violation;
 
 pub use currency::Currency;
+pub use follow::{FollowChange, Following};
 pub use money::{Money, MoneyError};
 pub use name::{DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, Subject, Title, UserId};
 pub use order::{Line, Lines, PriceError, PricedLine, PricedOrder, Quantity, price};

@@ -4,7 +4,8 @@ use super::{Around, Methods, Next, Request, Response, answer};
 use crate::{
     CallContext, Listener, MeshError, Reason,
     call::{CallStart, TraceHeaders},
-    metadata, timeout,
+    metadata::{self, GRPC_STATUS},
+    timeout,
     trust::{self, PeerToken},
 };
 use cell_map::CellId;
@@ -64,7 +65,12 @@ impl Around for Calls {
             Ok(call) => {
                 hops = call.hops();
                 note(&call);
-                run(call, request, next).await
+                let is_stream = self.methods.get(call.path()).is_some_and(|method| method.rules.server_streaming);
+                let mut response = run(call.clone(), request, next).await;
+                if !is_stream && !response.headers().contains_key(GRPC_STATUS) {
+                    tell(&call, response.headers_mut());
+                }
+                response
             }
         };
         stamp(&self.admission.cell, hops, response.headers_mut());
@@ -176,6 +182,13 @@ fn note(call: &CallContext) {
         if let Some(epoch) = call.map_epoch() {
             span.record("cell.map_epoch", epoch.get());
         }
+    }
+}
+
+/// Says where the user's data stood.
+fn tell(call: &CallContext, headers: &mut HeaderMap) {
+    if let Some(token) = call.token() {
+        headers.insert(metadata::TOKEN, token.header());
     }
 }
 

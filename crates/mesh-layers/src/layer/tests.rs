@@ -56,15 +56,16 @@ fn cell(name: &str) -> CellId {
 }
 
 fn methods() -> Arc<Methods> {
-    let rules = |unary_request| MethodRules {
+    let rules = |server_streaming| MethodRules {
         default_deadline: None,
         max_deadline: Some(Duration::from_millis(200)),
         max_request_bytes: Some(100),
         route_key: None,
-        unary_request,
+        unary_request: true,
+        server_streaming,
     };
     let mut methods = Methods::default();
-    methods.add(UNARY, rules(true));
+    methods.add(UNARY, rules(false));
     methods.add(STREAM, rules(true));
     Arc::new(methods)
 }
@@ -88,7 +89,8 @@ where
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let service = AroundLayer(Messages::new(methods(), 100, ByteBudget::new(10_000))).layer(service);
-    let service = AroundLayer(Limit::new(limit)).layer(service);
+    let limit = Limit::new(limit).with_streams(limit, methods());
+    let service = AroundLayer(limit).layer(service);
     let service = AroundLayer(Calls::new(admission, methods())).layer(service);
     let recorder = Arc::clone(log) as Arc<dyn Recorder>;
     AroundLayer(Observe::new(cell("bj-1"), listener, methods(), recorder)).layer(service)
@@ -384,14 +386,59 @@ async fn strangers_are_stripped_and_peers_are_believed() {
 }
 
 #[tokio::test]
-async fn a_stream_counts_as_a_call_until_its_end() {
+async fn a_stream_is_counted_until_its_end_and_takes_no_place_of_a_call() {
     let log = Arc::default();
     let service = on(Listener::Front, &log, 1, |_| ok());
     let open = service.clone().answer(request(STREAM, &[])).await;
+    let response = service.clone().answer(request(STREAM, &[])).await;
+    assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));
+    let call = service.clone().answer(request(UNARY, &[])).await;
     let response = service.clone().answer(request(UNARY, &[])).await;
     assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));
-    assert_eq!(end(open).await.0, Code::Ok);
+    assert_eq!((end(open).await.0, end(call).await.0), (Code::Ok, Code::Ok));
+    assert_eq!(end(service.clone().answer(request(STREAM, &[])).await).await.0, Code::Ok);
     assert_eq!(end(service.answer(request(UNARY, &[])).await).await.0, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_unary_answer_tells_where_its_one_user_stood() {
+    let service = front(async |request: Request| {
+        let note = |user: &str, epoch, position| {
+            let user = cell_map::UserKey::from_text(user).unwrap();
+            CallContext::with_current(|call| call.note_standing(&user, UserEpoch::new(epoch), position));
+        };
+        match request.headers().get("x-do").map(|value| value.as_bytes()) {
+            Some(b"one user") => {
+                note("ann", 1, 7);
+                note("ann", 2, 3);
+                note("ann", 2, 2);
+            }
+            Some(b"two users") => {
+                note("ann", 1, 7);
+                note("bob", 1, 8);
+                note("ann", 1, 9);
+            }
+            Some(b"fail") => {
+                note("ann", 1, 7);
+                return Status::not_found("no").into_http();
+            }
+            _ => {}
+        }
+        let mut response = ok().await;
+        response.headers_mut().insert("cellmesh-token", HeaderValue::from_static("made;up;by-business"));
+        response
+    });
+    for (path, what, token) in [
+        (UNARY, "one user", Some("bj-1;2;3")),
+        (UNARY, "two users", None),
+        (UNARY, "fail", None),
+        (UNARY, "nobody", None),
+        (STREAM, "one user", None),
+    ] {
+        let response = service.clone().answer(request(path, &[("x-do", what)])).await;
+        let told = response.headers().get("cellmesh-token").map(|value| value.to_str().unwrap());
+        assert_eq!(told, token, "{path} {what}");
+    }
 }
 
 #[tokio::test]

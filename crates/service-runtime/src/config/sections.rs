@@ -128,6 +128,8 @@ pub struct LimitsConfig {
     pub streams: u32,
     /// Calls at once, per process.
     pub calls: usize,
+    /// Server streams at once, per process: they last, and take no place of a call.
+    pub server_streams: usize,
     /// Streams that the caller's errors made us reset, before the connection ends with ENHANCE_YOUR_CALM.
     pub local_error_resets: usize,
     /// Streams reset by the caller before we accepted them, before the same.
@@ -166,6 +168,7 @@ impl Default for LimitsConfig {
             connections: 1024,
             streams: 100,
             calls: 1024,
+            server_streams: 16_384,
             local_error_resets: 128,
             pending_accept_resets: 20,
             header_bytes: 8 << 10,
@@ -186,13 +189,14 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// The same as they hold on one listener. A peer's connection carries the calls of many: those that some of them cancel
-    /// must not end it, and headers that were short enough at the front have grown by what a router adds.
+    /// The same as they hold on one listener. A peer's connection carries the calls and long streams of many: what some of
+    /// them cancel must not end it, and headers that were short enough at the front have grown by what a router adds.
     #[must_use]
     pub fn on(&self, listener: Listener) -> Self {
         match listener {
             Listener::Front => self.clone(),
             Listener::Peer => Self {
+                streams: self.streams.max(1_000),
                 pending_accept_resets: self.pending_accept_resets.max(10_000),
                 header_bytes: self.header_bytes.saturating_add(2 << 10),
                 ..self.clone()

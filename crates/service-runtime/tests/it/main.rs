@@ -7,5 +7,6 @@ mod drain;
 mod edges;
 mod events;
 mod notes;
+mod streams;
 mod telemetry;
 mod world;

@@ -81,7 +81,7 @@ pub(super) fn request_id_error(error: RequestIdError) -> Error {
     Error::Invalid(violations)
 }
 
-fn user(field: &str, text: &str, violations: &mut Violations) -> Option<UserKey> {
+pub(super) fn user(field: &str, text: &str, violations: &mut Violations) -> Option<UserKey> {
     let id = violations.take(field, UserId::new(text))?;
     violations.take(field, UserKey::from_text(id.as_str()))
 }
@@ -93,6 +93,6 @@ fn number(field: &str, value: u64, violations: &mut Violations) -> Option<i64> {
     violations.take(field, InvalidError::range(value, 0..=MAX))
 }
 
-fn finish<T>(violations: Violations, parts: Option<T>) -> Result<T, Error> {
+pub(super) fn finish<T>(violations: Violations, parts: Option<T>) -> Result<T, Error> {
     violations.finish(parts).map_err(Error::Invalid)
 }
