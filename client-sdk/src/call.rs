@@ -1,6 +1,7 @@
 //! One call, as its caller writes it.
 
-use crate::{Criticality, Error, Fresh, Method, Mesh, Reply, Slot, ladder};
+use crate::{Criticality, Error, Fresh, Mesh, Method, Reply, Slot, ladder};
+use cell_map::UserKey;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
@@ -22,6 +23,8 @@ pub struct CallOptions {
     /// On whose behalf it is made: calls of different principals are never coalesced, batched or answered from each
     /// other's data.
     pub principal: Option<Arc<str>>,
+    /// The user that it is about, where the message does not name him.
+    pub user_key: Option<UserKey>,
     /// Core or not, instead of the policy's.
     pub priority: Option<Criticality>,
     /// Metadata of its own; a call with metadata is neither coalesced nor batched.
@@ -80,6 +83,17 @@ impl<'a, M: Method> Call<'a, M> {
         self
     }
 
+    /// The user that the call is about, for methods whose message does not name him: text, or a number in decimal. It
+    /// routes the call and proves nothing.
+    ///
+    /// # Errors
+    /// If it is empty, `0` or longer than a key may be.
+    pub fn user_key(mut self, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let key = UserKey::from_bytes(key.as_ref());
+        self.options.user_key = Some(key.map_err(|error| Error::new(crate::Code::InvalidArgument, error.to_string()))?);
+        Ok(self)
+    }
+
     /// Core or not, instead of the policy's.
     pub fn priority(mut self, priority: Criticality) -> Self {
         self.options.priority = Some(priority);
@@ -96,7 +110,8 @@ impl<'a, M: Method> Call<'a, M> {
         if reserved || ["te", "content-type", "user-agent", "host", "connection"].contains(&name) {
             return Err(bad(format!("metadata \"{name}\" belongs to the mesh or to gRPC")));
         }
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("metadata \"{name}\" is no name")))?;
+        let key =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("metadata \"{name}\" is no name")))?;
         let value = HeaderValue::from_str(value)
             .map_err(|_| bad(format!("metadata \"{name}\" has bytes that are not printable ascii")))?;
         Arc::make_mut(self.options.metadata.get_or_insert_default()).append(key, value);

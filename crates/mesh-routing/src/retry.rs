@@ -141,7 +141,14 @@ impl Retry {
     }
 
     /// What to do after an attempt at the cell `at`, which was asked with the epochs `asked`. `chance` is any random number.
-    pub fn next(&mut self, outcome: &Outcome, at: Option<&CellId>, asked: OwnerEpochs, now: Instant, chance: u64) -> Next {
+    pub fn next(
+        &mut self,
+        outcome: &Outcome,
+        at: Option<&CellId>,
+        asked: OwnerEpochs,
+        now: Instant,
+        chance: u64,
+    ) -> Next {
         if now >= self.deadline && *outcome != Outcome::Answer {
             return Next::End(Ending::Deadline);
         }
