@@ -2,7 +2,7 @@
 //!
 //! They are made when they are wanted: the first with the first call, which waits for it; more, up to the limit, when those
 //! that stand are crowded. After a connection failed the address counts as down: calls fail at once, nothing sent, while one
-//! task tries again for as long as anybody asks.
+//! task tries again, seldom when nobody asks.
 
 use super::{
     link::{self, Driver, Link},
@@ -38,8 +38,10 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(800);
 /// Connections that are tried for one call, should they refuse.
 const TRIES: usize = 3;
-/// An address that is down is tried again for so long after the last call that asked for it.
+/// Nobody asks for an address when the last call that did came so long ago.
 const INTEREST: Duration = Duration::from_secs(10);
+/// Wait before a connection is tried again for which nobody asks.
+const IDLE_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The connections to one address.
 pub(super) struct Pool {
@@ -58,8 +60,9 @@ pub(super) struct Pool {
     down: AtomicBool,
     /// Connections in a row that failed or ended without an answer.
     strikes: AtomicU32,
-    /// When a call last asked while it was down, in milliseconds since `origin`.
+    /// When a call last asked while nothing was connected, in milliseconds since `origin`.
     asked_ms: AtomicU64,
+    asked: Arc<Notify>,
     /// Calls that wait for a free stream.
     waiting: AtomicU32,
     changed: Notify,
@@ -132,6 +135,7 @@ impl Pool {
             down: AtomicBool::new(false),
             strikes: AtomicU32::new(0),
             asked_ms: AtomicU64::new(0),
+            asked: Arc::default(),
             waiting: AtomicU32::new(0),
             changed: Notify::new(),
             freed: Notify::new(),
@@ -146,6 +150,12 @@ impl Pool {
     /// Whether it is known that nothing can be sent now.
     pub fn is_down(&self) -> bool {
         self.down.load(Relaxed)
+    }
+
+    /// A call would go to it, were it not down.
+    pub fn ask(&self) {
+        self.asked_ms.store(self.now_ms(), Relaxed);
+        self.asked.notify_one();
     }
 
     /// Opens a stream with a request's head, on the least busy connection; waits for a connection, or for a stream of
@@ -202,12 +212,11 @@ impl Pool {
                 return Ok(link);
             }
             if self.links.load().is_empty() {
-                self.asked_ms.store(self.now_ms(), Relaxed);
-                let down = self.is_down();
-                self.open();
-                if down {
+                self.ask();
+                if self.is_down() {
                     return Err(Outcome::Unsent);
                 }
+                self.open();
             }
             tokio::select! {
                 () = freed => {}
@@ -219,48 +228,45 @@ impl Pool {
     /// Makes a connection in the background, unless one is being made.
     fn open(self: &Arc<Self>) {
         if !self.opening.load(SeqCst) && !self.opening.swap(true, SeqCst) {
-            tokio::spawn(Arc::clone(self).keep_opening());
+            tokio::spawn(keep_opening(Arc::downgrade(self), Arc::clone(&self.asked)));
         }
     }
 
-    /// Tries until a connection stands or nobody asks for one any more.
-    async fn keep_opening(self: Arc<Self>) {
-        loop {
-            let strikes = self.strikes.load(Relaxed);
-            if strikes > 0 {
-                tokio::time::sleep(backoff(strikes)).await;
+    /// Tries to connect. True if nothing is left to do.
+    async fn try_open(self: &Arc<Self>) -> bool {
+        let id = self.new_id();
+        let connected = link::connect(&self.address, id, &self.settings).await;
+        let done = match connected {
+            Ok((link, driver)) => {
+                count(&self.tally.counts.connects);
+                self.add(link, driver);
+                true
             }
-            let id = self.new_id();
-            match link::connect(&self.address, id, &self.settings).await {
-                Ok((link, driver)) => {
-                    count(&self.tally.counts.connects);
-                    self.add(link, driver);
-                    self.opening.store(false, SeqCst);
-                    self.changed.notify_waiters();
-                    return;
-                }
-                Err(error) => {
-                    tracing::debug!(address = self.address, %error, "cannot connect");
-                    count(&self.tally.counts.connects_failed);
-                    self.strike();
-                    let idle = self.now_ms().saturating_sub(self.asked_ms.load(Relaxed)) > INTEREST.as_millis() as u64;
-                    if idle {
-                        // The next call finds out anew.
-                        self.strikes.store(0, Relaxed);
-                        self.change(|_| {});
-                    }
-                    // Where others stand, the next crowded call asks for another one.
-                    let give_up = idle || !self.links.load().is_empty();
-                    if give_up {
-                        self.opening.store(false, SeqCst);
-                    }
-                    self.changed.notify_waiters();
-                    if give_up {
-                        return;
-                    }
-                }
+            Err(error) => {
+                tracing::debug!(address = self.address, %error, "cannot connect");
+                count(&self.tally.counts.connects_failed);
+                self.strike();
+                // Where others stand, the next crowded call asks for another one.
+                !self.links.load().is_empty()
             }
+        };
+        if done {
+            self.opening.store(false, SeqCst);
         }
+        self.changed.notify_waiters();
+        done
+    }
+
+    /// How long to wait before the next try, and whether that may be cut short.
+    fn wait(&self) -> Option<(Duration, bool)> {
+        let strikes = self.strikes.load(Relaxed);
+        let idle = self.now_ms().saturating_sub(self.asked_ms.load(Relaxed)) > INTEREST.as_millis() as u64;
+        let wait = match strikes {
+            0 => return None,
+            _ if idle => IDLE_BACKOFF,
+            strikes => (FIRST_BACKOFF * (1 << (strikes - 1).min(10))).min(LONGEST_BACKOFF),
+        };
+        Some((wait + wait.mul_f64(rand::random_range(0.0..0.2)), idle))
     }
 
     fn new_id(&self) -> u64 {
@@ -281,7 +287,7 @@ impl Pool {
     }
 
     /// A connection takes no more calls.
-    fn lost(&self, id: u64) {
+    fn lost(self: &Arc<Self>, id: u64) {
         let mut of_use = None;
         self.change(|links| {
             of_use = links.iter().find(|link| link.id == id).map(|link| link.was_of_use());
@@ -294,9 +300,13 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    fn strike(&self) {
+    /// A connection failed. Where none is left the address is down, and is tried again.
+    fn strike(self: &Arc<Self>) {
         self.strikes.fetch_add(1, Relaxed);
         self.change(|_| {});
+        if self.is_down() {
+            self.open();
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Link>>)) {
@@ -312,9 +322,21 @@ impl Pool {
     }
 }
 
-fn backoff(strikes: u32) -> Duration {
-    let wait = (FIRST_BACKOFF * (1 << (strikes - 1).min(10))).min(LONGEST_BACKOFF);
-    wait + wait.mul_f64(rand::random_range(0.0..0.2))
+/// Tries until a connection stands or nobody has the pool any more.
+async fn keep_opening(pool: Weak<Pool>, asked: Arc<Notify>) {
+    while let Some(wait) = pool.upgrade().map(|pool| pool.wait()) {
+        match wait {
+            None => {}
+            Some((wait, false)) => tokio::time::sleep(wait).await,
+            Some((wait, true)) => {
+                let _ = tokio::time::timeout(wait, asked.notified()).await;
+            }
+        }
+        let Some(pool) = pool.upgrade() else { return };
+        if pool.try_open().await {
+            return;
+        }
+    }
 }
 
 impl Trip {

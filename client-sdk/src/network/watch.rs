@@ -204,6 +204,8 @@ async fn hear(network: &Network, news: &mut News, opened: Instant, mut messages:
                 }
                 continue;
             }
+            // A large message takes its time, as long as it comes on.
+            Ok(None) if messages.is_within_message() => patience = patience.max(Instant::now() + SILENCE),
             Ok(None) => {}
             Err(error) => return error.to_string(),
         }
@@ -211,8 +213,6 @@ async fn hear(network: &Network, news: &mut News, opened: Instant, mut messages:
             return "it ended the stream".to_owned();
         }
         match timeout_at(patience.into(), messages.more()).await {
-            // A large message takes its time, as long as it comes on.
-            Ok(Ok(())) if messages.is_within_message() => patience = patience.max(Instant::now() + SILENCE),
             Ok(Ok(())) => {}
             Ok(Err(Broken::Off(_))) => return "it broke the stream off".to_owned(),
             Ok(Err(Broken::Frame(error))) => return error.to_string(),

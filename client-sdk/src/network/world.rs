@@ -229,8 +229,13 @@ impl Way {
 
 /// One of these, by the power of two choices; none if all are down.
 fn pick(pools: &[Arc<Pool>], dice: Dice) -> Option<Arc<Pool>> {
-    let picked = balance::pick(pools.len(), dice.chance, dice.now, |n| (pools[n].gauge(), !pools[n].is_down()))?;
-    Some(Arc::clone(&pools[picked]))
+    match balance::pick(pools.len(), dice.chance, dice.now, |n| (pools[n].gauge(), !pools[n].is_down())) {
+        Some(picked) => Some(Arc::clone(&pools[picked])),
+        None => {
+            pools.iter().for_each(|pool| pool.ask());
+            None
+        }
+    }
 }
 
 pub(super) fn pools<'a>(
