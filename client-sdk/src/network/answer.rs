@@ -162,11 +162,11 @@ pub(crate) fn from_status(status: &Status) -> Error {
 }
 
 /// Why a call ends without the answer of a service.
-pub(super) fn ended(ending: Ending, tally: &Tally) -> Error {
+pub(super) fn ended(ending: Ending, cell: Option<&CellId>) -> Error {
     let unreachable = |processed: bool| {
-        let (name, mut info) = match &tally.cell {
+        let (name, mut info) = match cell {
             Some(cell) => (format!("cell \"{cell}\" is unreachable"), vec![("cell".to_owned(), cell.to_string())]),
-            None => ("no router is reachable".to_owned(), Vec::new()),
+            None => ("the mesh's routers are unreachable".to_owned(), Vec::new()),
         };
         if processed {
             info.push(("processed".to_owned(), "unknown".to_owned()));

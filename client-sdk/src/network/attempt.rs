@@ -172,13 +172,13 @@ impl Network {
             };
             let wait = match (next, landed) {
                 (Next::Relay, Some(landed)) => return Ok(landed),
-                (Next::Relay, None) => return Err(answer::ended(Ending::Lost, tally)),
-                (Next::End(ending), _) => return Err(answer::ended(ending, tally)),
+                (Next::Relay, None) => return Err(answer::ended(Ending::Lost, tally.cell.as_ref())),
+                (Next::End(ending), _) => return Err(answer::ended(ending, tally.cell.as_ref())),
                 (Next::Resend(wait), landed) => {
                     if budgeted && !tally.budget.take(now - self.origin) {
                         count(&tally.counts.budget_exhausted);
                         let ending = if lost { Ending::Lost } else { Ending::Unreachable };
-                        return landed.ok_or_else(|| answer::ended(ending, tally));
+                        return landed.ok_or_else(|| answer::ended(ending, tally.cell.as_ref()));
                     }
                     if budgeted {
                         count(&tally.counts.resends);

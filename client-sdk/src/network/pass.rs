@@ -58,7 +58,7 @@ impl Network {
     async fn pass_stream(&self, job: Job<'_>, body: Body) -> Result<Response<Body>, Error> {
         let now = Instant::now();
         let place = self.place(&job, 0, now)?;
-        let unreachable = |ending| answer::ended(ending, &place.tally);
+        let unreachable = |ending| answer::ended(ending, place.tally.cell.as_ref());
         let Some(Target::Router(router)) = &place.target else { return Err(unreachable(Ending::Unreachable)) };
         let head = || job.head(&router.authority, place.epoch.as_ref(), &Span::none(), now);
         let sent = router.send(now, head).await;

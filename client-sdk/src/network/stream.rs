@@ -53,7 +53,10 @@ impl Opened {
         let next = match tokio::time::timeout_at(self.deadline.into(), self.messages.next()).await {
             Ok(Ok(Some(message))) => return Ok(Some(message)),
             Ok(Ok(None)) => self.status(),
-            Ok(Err(Broken::Off(_))) => Err(self.broken_off()),
+            Ok(Err(Broken::Off(_))) => {
+                let error = answer::ended(Ending::Lost, self.cell.as_ref());
+                Err(error.at_cell(self.cell.clone()).after(self.progress.sent))
+            }
             Ok(Err(Broken::Frame(error))) => Err(self.progress.note(frame_error(&error))),
             Err(_) => Err(self.progress.note(Error::deadline_exceeded())),
         };
@@ -65,11 +68,6 @@ impl Opened {
     fn status(&self) -> Result<(), Error> {
         let answer = Answer { http: StatusCode::OK, head: &self.head, trailers: self.messages.trailers() };
         if answer.is_ok() { Ok(()) } else { Err(self.progress.failed(&answer)) }
-    }
-
-    fn broken_off(&self) -> Error {
-        let ended = self.progress.tally.as_ref().map(|tally| answer::ended(Ending::Lost, tally));
-        self.progress.note(ended.unwrap_or_else(|| Error::new(Code::Unavailable, "the stream broke off")))
     }
 }
 
@@ -85,3 +83,6 @@ impl WireStream for Opened {
         self.cell.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;
