@@ -9,5 +9,6 @@ mod own_services;
 mod owners;
 mod resending;
 mod routing;
+mod sdk;
 mod streams;
 mod support;
