@@ -2,7 +2,11 @@
 //!
 //! The near cache and hedging take their places here in a later version; their policies are read already.
 
-use crate::{Call, Error, Method, Reply, Source, slot::Counts, wire::WireCall};
+use crate::{
+    Call, Error, Method, Reply, Source,
+    slot::Counts,
+    wire::{Wants, WireCall},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use mesh_layers::frame::HEADER_LEN;
 use prost::Message;
@@ -28,15 +32,23 @@ pub(crate) async fn remote<M: Method>(call: Call<'_, M>) -> Result<Reply<M::Resp
         *id = uuid::Uuid::now_v7().to_string();
     }
     let deadline = mesh.deadline(slot.policy, &options)?;
-    let key = M::key(&request)
-        .map_err(|error| Error::new(crate::Code::InvalidArgument, error.to_string()).in_method(slot.policy.path))?;
+    let bad = |why: String| Error::new(crate::Code::InvalidArgument, why).in_method(slot.policy.path);
+    let key = M::key(&request).map_err(|error| bad(error.to_string()))?.map(|key| key.to_user_key());
+    let (key, key_in_metadata) = match (key, &options.user_key) {
+        (Some(key), Some(other)) if key != *other => {
+            return Err(bad("the user key given contradicts that of the message".to_owned()));
+        }
+        (None, Some(given)) => (Some(given.clone()), true),
+        (key, _) => (key, false),
+    };
     let wire = WireCall {
         policy: slot.policy,
         frame: frame(&request),
-        key: key.map(|key| key.to_user_key()),
+        key,
         deadline,
         fresh: options.fresh.clone(),
         metadata: options.metadata.clone(),
+        wants: Wants { key_in_metadata, no_retry: options.no_retry },
     };
     Counts::add(&slot.counts.wire);
     let answer = mesh.wire().unary(wire).await.and_then(|reply| {

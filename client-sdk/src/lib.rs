@@ -9,9 +9,12 @@ mod ladder;
 mod local;
 mod mesh;
 mod method;
+mod network;
 mod policy;
 mod reply;
 mod slot;
+mod stats;
+pub mod tonic;
 mod wire;
 
 pub use batch::{BatchGlue, ItemError, SplitGlue};
@@ -21,11 +24,14 @@ pub use fresh::{Fresh, ParseTokenError, Token};
 pub use local::Verdict;
 pub use mesh::{Mesh, MeshBuilder};
 pub use method::{Key, Method};
+pub use network::{CellStats, Colocated, Connecting, Connector, InMemory, Incoming, Io, State, Tcp};
 pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
 pub use reply::{Reply, Source};
 pub use slot::Slot;
+pub use stats::Stats;
 
 pub use mesh_policy::{Criticality, Idempotency, Scope};
+pub use mesh_routing::budget::Limits as RetryBudget;
 /// What generated code needs; not meant to be used by hand.
 #[doc(hidden)]
 pub mod generated {

@@ -11,5 +11,6 @@ mod own_services;
 mod owners;
 mod resending;
 mod routing;
+mod sdk;
 mod streams;
 mod support;

@@ -22,7 +22,7 @@ mod user_stream;
 pub use config::{Config, ConfigError};
 pub use context::{Clock, Context};
 pub use error::RuntimeError;
-pub use mesh::MeshChannel;
+pub use mesh::{Hosted, MeshChannel};
 pub use metrics::Metrics;
 pub use outbox::Consumer;
 pub use readiness::{Gate, Readiness};

@@ -1,5 +1,9 @@
 //! Calls to other services: in this process where the service and its data are, else through this cell's router.
 
+mod hosted;
+
+pub use hosted::Hosted;
+
 use cell_map::CellId;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, ListenConfig},
     context::{self, Clock, Context},
     error::RuntimeError,
-    mesh::{MeshChannel, RouterAddress},
+    mesh::{Hosted, MeshChannel, RouterAddress},
     metrics::Metrics,
     outbox,
     readiness::Readiness,
@@ -59,6 +59,12 @@ impl Running {
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// The services with all their layers, for callers within this process.
+    #[must_use]
+    pub fn hosted(&self) -> Hosted {
+        Hosted(self.context.mesh.clone())
     }
 
     /// Begins the drain.

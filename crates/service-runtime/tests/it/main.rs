@@ -6,6 +6,7 @@ mod buffer;
 mod drain;
 mod edges;
 mod events;
+mod hosted;
 mod notes;
 mod streams;
 mod telemetry;
