@@ -1,6 +1,6 @@
 //! One call, as its caller writes it.
 
-use crate::{Criticality, Error, Fresh, Method, Mesh, Reply, Slot, ladder};
+use crate::{Criticality, Error, Fresh, Mesh, Method, Reply, Slot, ladder};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
@@ -96,7 +96,8 @@ impl<'a, M: Method> Call<'a, M> {
         if reserved || ["te", "content-type", "user-agent", "host", "connection"].contains(&name) {
             return Err(bad(format!("metadata \"{name}\" belongs to the mesh or to gRPC")));
         }
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("metadata \"{name}\" is no name")))?;
+        let key =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("metadata \"{name}\" is no name")))?;
         let value = HeaderValue::from_str(value)
             .map_err(|_| bad(format!("metadata \"{name}\" has bytes that are not printable ascii")))?;
         Arc::make_mut(self.options.metadata.get_or_insert_default()).append(key, value);

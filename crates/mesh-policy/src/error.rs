@@ -205,7 +205,9 @@ pub enum Fault {
         request: String,
     },
     /// A field of a single message that has no place in the batch's.
-    #[error("\"{field}\" of {message} is needed, but no field of {batch} has its name and type")]
+    #[error(
+        "\"{field}\" of {message} is needed, but no field of {batch} has its name and type, and is optional if it is"
+    )]
     NotInBatch {
         /// The field.
         field: String,

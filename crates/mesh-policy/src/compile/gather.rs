@@ -124,14 +124,18 @@ fn like(field: &FieldDescriptor, message: &MessageDescriptor, taken: &[u32]) -> 
     same_type(field, &other).then(|| other.number())
 }
 
-/// Whether what one field holds can be written into the other as it is.
+/// Whether what one field holds can be written into the other as it is. A value that is there but empty must not be lost
+/// in a field that cannot tell.
 fn same_type(a: &FieldDescriptor, b: &FieldDescriptor) -> bool {
     let entry = |field: &FieldDescriptor| match field.kind() {
         Kind::Message(entry) if field.is_map() => Some((entry.map_entry_key_field(), entry.map_entry_value_field())),
         _ => None,
     };
     match (entry(a), entry(b)) {
-        (None, None) => a.kind() == b.kind() && a.is_list() == b.is_list() && is_plain(a) && is_plain(b),
+        (None, None) => {
+            let told = b.supports_presence() || !a.supports_presence();
+            a.kind() == b.kind() && a.is_list() == b.is_list() && told && is_plain(a) && is_plain(b)
+        }
         (Some(a), Some(b)) => a.0.kind() == b.0.kind() && a.1.kind() == b.1.kind(),
         _ => false,
     }

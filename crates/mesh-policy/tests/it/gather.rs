@@ -65,7 +65,7 @@ fn items_may_be_a_field_in_the_plural() {
             plural,
             &format!(
                 "message Q {{ bytes {singular} = 1 {KEY}; optional int32 limit = 2; map<string, B> m = 3; message B {{}} }}
-                 message Qs {{ int32 limit = 9; map<string, Q.B> m = 8; repeated bytes {plural} = 1 {KEY}; bool more = 2; }}
+                 message Qs {{ optional int32 limit = 9; map<string, Q.B> m = 8; repeated bytes {plural} = 1 {KEY}; bool more = 2; }}
                  message A {{ repeated string names = 1; double weight = 2; }}
                  message R {{ int32 code = 1; double weight = 2; repeated string names = 7; }}"
             ),
@@ -100,14 +100,27 @@ fn what_does_not_correspond_is_told_field_by_field() {
     let fails = |messages: &[&str]| gather("ids", &messages.join("\n")).expect_err("must not correspond");
     assert_eq!(
         fails(&[
-            &q("bool full = 2; repeated int32 kinds = 3; Q again = 4;"),
-            &qs("int32 full = 2; int32 kinds = 3;"),
+            &q("bool full = 2; repeated int32 kinds = 3; Q again = 4; optional bool far = 5;"),
+            &qs("int32 full = 2; int32 kinds = 3; bool far = 4;"),
             answer
         ]),
         [
-            at("items", "\"full\" of t.Q is needed, but no field of t.Qs has its name and type"),
-            at("items", "\"kinds\" of t.Q is needed, but no field of t.Qs has its name and type"),
-            at("items", "\"again\" of t.Q is needed, but no field of t.Qs has its name and type"),
+            at(
+                "items",
+                "\"full\" of t.Q is needed, but no field of t.Qs has its name and type, and is optional if it is"
+            ),
+            at(
+                "items",
+                "\"kinds\" of t.Q is needed, but no field of t.Qs has its name and type, and is optional if it is"
+            ),
+            at(
+                "items",
+                "\"again\" of t.Q is needed, but no field of t.Qs has its name and type, and is optional if it is"
+            ),
+            at(
+                "items",
+                "\"far\" of t.Q is needed, but no field of t.Qs has its name and type, and is optional if it is"
+            ),
         ]
         .join("\n")
     );
@@ -126,8 +139,14 @@ fn what_does_not_correspond_is_told_field_by_field() {
             "message A { string body = 1; int64 at = 2; } message R { bytes body = 1; int32 code = 2; }"
         ]),
         [
-            at("results", "\"body\" of t.A is needed, but no field of t.R has its name and type"),
-            at("results", "\"at\" of t.A is needed, but no field of t.R has its name and type"),
+            at(
+                "results",
+                "\"body\" of t.A is needed, but no field of t.R has its name and type, and is optional if it is"
+            ),
+            at(
+                "results",
+                "\"at\" of t.A is needed, but no field of t.R has its name and type, and is optional if it is"
+            ),
         ]
         .join("\n")
     );
@@ -138,7 +157,10 @@ fn what_does_not_correspond_is_told_field_by_field() {
             &qs(""),
             "message A { string message = 1; } message R { int32 code = 1; string message = 2; }"
         ]),
-        at("results", "\"message\" of t.A is needed, but no field of t.R has its name and type")
+        at(
+            "results",
+            "\"message\" of t.A is needed, but no field of t.R has its name and type, and is optional if it is"
+        )
     );
 }
 
