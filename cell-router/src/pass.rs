@@ -135,7 +135,7 @@ impl<'c> Pass<'c> {
     pub fn after(&mut self, outcome: Outcome, now: Instant, chance: u64) -> Step {
         let here = self.brain.worlds.here();
         let at = self.at.as_ref().unwrap_or(here);
-        let next = self.retry.next(&outcome, at, self.asked, now, chance);
+        let next = self.retry.next(&outcome, Some(at), self.asked, now, chance);
         let redirected = matches!(outcome, Outcome::WrongCell { .. });
         if let Outcome::WrongCell { owner, epochs, .. } = outcome {
             self.believe(owner, epochs);

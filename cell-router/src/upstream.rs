@@ -3,7 +3,6 @@
 //! Several connections to a target, so that one that dies takes a share of the calls with it and not all.
 
 mod link;
-mod sieve;
 
 use crate::world::Endpoint;
 use bytes::Bytes;

@@ -1,6 +1,7 @@
 //! One call, as its caller writes it.
 
 use crate::{Criticality, Error, Fresh, Mesh, Method, Reply, Slot, ladder};
+use cell_map::UserKey;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
@@ -22,6 +23,8 @@ pub struct CallOptions {
     /// On whose behalf it is made: calls of different principals are never coalesced, batched or answered from each
     /// other's data.
     pub principal: Option<Arc<str>>,
+    /// The user that it is about, where the message does not name him.
+    pub user_key: Option<UserKey>,
     /// Core or not, instead of the policy's.
     pub priority: Option<Criticality>,
     /// Metadata of its own; a call with metadata is neither coalesced nor batched.
@@ -78,6 +81,17 @@ impl<'a, M: Method> Call<'a, M> {
     pub fn principal(mut self, principal: impl Into<Arc<str>>) -> Self {
         self.options.principal = Some(principal.into());
         self
+    }
+
+    /// The user that the call is about, for methods whose message does not name him: text, or a number in decimal. It
+    /// routes the call and proves nothing.
+    ///
+    /// # Errors
+    /// If it is empty, `0` or longer than a key may be.
+    pub fn user_key(mut self, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let key = UserKey::from_bytes(key.as_ref());
+        self.options.user_key = Some(key.map_err(|error| Error::new(crate::Code::InvalidArgument, error.to_string()))?);
+        Ok(self)
     }
 
     /// Core or not, instead of the policy's.

@@ -2,7 +2,12 @@
 //!
 //! The near cache and hedging take their places here in a later version; their policies are read already.
 
-use crate::{Call, Error, Method, Reply, Source, slot::Counts, wire::WireCall};
+use crate::{
+    Call, Error, Method, Reply, Source,
+    method::prepare,
+    slot::Counts,
+    wire::{Wants, WireCall},
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use mesh_layers::frame::HEADER_LEN;
 use prost::Message;
@@ -22,21 +27,16 @@ pub(crate) fn local<M: Method>(call: &Call<'_, M>) -> Option<Reply<M::Response>>
 pub(crate) async fn remote<M: Method>(call: Call<'_, M>) -> Result<Reply<M::Response>, Error> {
     let Call { mesh, slot, mut request, options } = call;
     let slot = &*slot.0;
-    if let Some(id) = M::idempotency_key(&mut request)
-        && id.is_empty()
-    {
-        *id = uuid::Uuid::now_v7().to_string();
-    }
+    let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = mesh.deadline(slot.policy, &options)?;
-    let key = M::key(&request)
-        .map_err(|error| Error::new(crate::Code::InvalidArgument, error.to_string()).in_method(slot.policy.path))?;
     let wire = WireCall {
         policy: slot.policy,
         frame: frame(&request),
-        key: key.map(|key| key.to_user_key()),
+        key,
         deadline,
         fresh: options.fresh.clone(),
         metadata: options.metadata.clone(),
+        wants: Wants { key_in_metadata, no_retry: options.no_retry },
     };
     Counts::add(&slot.counts.wire);
     let answer = mesh.wire().unary(wire).await.and_then(|reply| {

@@ -13,10 +13,13 @@ mod local;
 mod mesh;
 mod method;
 pub mod mock;
+mod network;
 mod policy;
 mod reply;
 mod slot;
+mod stats;
 mod stream;
+pub mod tonic;
 mod wire;
 
 pub use batch::{BatchGlue, ItemError, SplitGlue};
@@ -26,10 +29,13 @@ pub use fresh::{Fresh, ParseTokenError, Token};
 pub use local::Verdict;
 pub use mesh::{Mesh, MeshBuilder};
 pub use method::{Key, Method};
+pub use network::{CellStats, Colocated, Connecting, Connector, InMemory, Incoming, Io, State, Tcp};
 pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
 pub use reply::{Reply, Source};
 pub use slot::Slot;
+pub use stats::Stats;
 pub use stream::{StreamCall, Streaming};
 
 pub use cell_map::KeyError;
 pub use mesh_policy::{Criticality, Idempotency, Scope};
+pub use mesh_routing::budget::Limits as RetryBudget;

@@ -1,6 +1,6 @@
 //! A method as generated code describes it.
 
-use crate::{BatchGlue, Code, Error, MethodPolicy, SplitGlue};
+use crate::{BatchGlue, CallOptions, Code, Error, MethodPolicy, SplitGlue};
 use cell_map::{KeyError, UserKey};
 use mesh_policy::CanonicalKey;
 use prost::Message;
@@ -39,16 +39,25 @@ pub trait Method: Sized + Send + Sync + 'static {
     }
 }
 
-/// What every request gets before it is sent: an idempotency key, if it has room for one. Returns its user key.
+/// What every request gets before it is sent: an idempotency key, if it has room for one. Returns its user key, and
+/// whether it stands in metadata since the message has none.
 ///
 /// # Errors
-/// INVALID_ARGUMENT if the user key is longer than a key may be.
-pub(crate) fn prepare<M: Method>(request: &mut M::Request) -> Result<Option<UserKey>, Error> {
+/// INVALID_ARGUMENT if the user key is longer than a key may be, or another one than the caller's.
+pub(crate) fn prepare<M: Method>(
+    request: &mut M::Request,
+    options: &CallOptions,
+) -> Result<(Option<UserKey>, bool), Error> {
     if let Some(id) = M::idempotency_key(request).filter(|id| id.is_empty()) {
         *id = uuid::Uuid::now_v7().to_string();
     }
-    match M::key(request) {
-        Ok(key) => Ok(key.map(|key| key.to_user_key())),
-        Err(error) => Err(Error::new(Code::InvalidArgument, error.to_string()).in_method(M::POLICY.path)),
+    let bad = |why: String| Error::new(Code::InvalidArgument, why).in_method(M::POLICY.path);
+    let key = M::key(request).map_err(|error| bad(error.to_string()))?.map(|key| key.to_user_key());
+    match (key, &options.user_key) {
+        (Some(key), Some(other)) if key != *other => {
+            Err(bad("the user key given contradicts that of the message".to_owned()))
+        }
+        (None, Some(given)) => Ok((Some(given.clone()), true)),
+        (key, _) => Ok((key, false)),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     ladder::frame,
     method::prepare,
     slot::Counts,
-    wire::{WireCall, WireStream},
+    wire::{Wants, WireCall, WireStream},
 };
 use bytes::Bytes;
 use cell_map::CellId;
@@ -53,6 +53,14 @@ impl<'a, M: Method> StreamCall<'a, M> {
         Self(self.0.principal(principal))
     }
 
+    /// The user that the stream is about, where the message does not name him.
+    ///
+    /// # Errors
+    /// If it is empty, `0` or longer than a key may be.
+    pub fn user_key(self, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        self.0.user_key(key).map(Self)
+    }
+
     /// Core or not, instead of the policy's.
     pub fn priority(self, priority: Criticality) -> Self {
         Self(self.0.priority(priority))
@@ -80,10 +88,11 @@ async fn open<M: Method>(call: Call<'_, M>) -> Result<Streaming<M::Response>, Er
     let Call { mesh, slot, mut request, options } = call;
     let (policy, counts) = (slot.0.policy, &slot.0.counts);
     Counts::add(&counts.logical);
-    let key = prepare::<M>(&mut request)?;
+    let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = deadline(policy, &options)?;
     let frame = frame(&request);
-    let wire = WireCall { policy, frame, key, deadline, fresh: options.fresh, metadata: options.metadata };
+    let wants = Wants { key_in_metadata, no_retry: options.no_retry };
+    let wire = WireCall { policy, frame, key, deadline, fresh: options.fresh, metadata: options.metadata, wants };
     Counts::add(&counts.wire);
     let stream = mesh.wire().stream(wire).await.inspect_err(|_| {
         Counts::add(&counts.failed);

@@ -26,6 +26,17 @@ pub(crate) struct WireCall {
     pub fresh: Fresh,
     /// Metadata of the caller's own.
     pub metadata: Option<std::sync::Arc<HeaderMap>>,
+    /// What else is wanted of it.
+    pub wants: Wants,
+}
+
+/// What is wanted of one call other than its policy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// The key stands in metadata, since the message has none.
+    pub key_in_metadata: bool,
+    /// Not sent again once it may have been processed.
+    pub no_retry: bool,
 }
 
 /// Its answer.

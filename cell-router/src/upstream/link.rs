@@ -1,12 +1,12 @@
 //! One HTTP/2 connection to an instance or router.
 
-use super::sieve::Sieve;
 use bytes::Bytes;
 use h2::{
     Ping, PingPong,
     client::{Builder, Connection, ResponseFuture, SendRequest},
 };
 use http::Request;
+use mesh_layers::sieve::Sieve;
 use std::{
     io,
     sync::{

@@ -89,12 +89,14 @@ impl ServiceGenerator for Generator {
         let mut rpcs = Vec::new();
         let mut left_out = Vec::new();
         for (proto, method) in service.methods.iter().zip(descriptor.methods()) {
-            let policy = self.policies.get(&path(&method));
-            let policy = policy.ok_or("has no policy").and_then(routed);
-            let policy = match policy {
-                Ok(policy) => policy,
-                Err(why) => {
-                    left_out.push((proto.proto_name.clone(), why));
+            let policy = match self.policies.get(&path(&method)) {
+                Some(policy) if !policy.client_streaming => policy,
+                Some(_) => {
+                    left_out.push((proto.proto_name.clone(), "has a stream of requests, which no mesh routes"));
+                    continue;
+                }
+                None => {
+                    left_out.push((proto.proto_name.clone(), "has no policy"));
                     continue;
                 }
             };
@@ -137,17 +139,6 @@ impl ServiceGenerator for Generator {
         };
         buf.push_str(&item.to_string());
     }
-}
-
-/// Why no client can call a method, if so.
-fn routed(policy: &MethodPolicy) -> Result<&MethodPolicy, &'static str> {
-    if policy.client_streaming {
-        return Err("has a stream of requests, which no mesh routes");
-    }
-    if policy.scope == mesh_policy::Scope::User && policy.route_key.is_none() {
-        return Err("has its user key in metadata, where no typed client puts one");
-    }
-    Ok(policy)
 }
 
 /// A type's path as prost has it.

@@ -18,7 +18,7 @@ use std::{
 
 const POLICY: &str = "cellmesh/policy/v1/policy.proto";
 /// prost's messages are not documented where their protos are not, and are written for no linter.
-const LINTS: &str = "#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic, rustdoc::all)]";
+const LINTS: &str = "#[allow(missing_docs, clippy::all, clippy::pedantic, rustdoc::all)]";
 
 /// What is generated.
 pub(crate) struct Output {

@@ -2,8 +2,9 @@
 
 mod disk;
 
-use crate::{MapSource, Stamp, StoreError, format, publish};
+use crate::{FormatError, MapSource, Stamp, StoreError, format, format::Kind, publish};
 use cell_map::{CellMap, Guard, Incarnation, MapEpoch, Moved};
+use prost::Message;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -165,9 +166,47 @@ impl Snapshot {
     }
 
     pub(crate) fn write(&self, map: &CellMap) -> Result<(), StoreError> {
-        let damaged = |error| StoreError::Damaged { path: self.0.clone(), error };
-        disk::replace(&self.0, &beside(&self.0, "tmp"), &format::encode(map).map_err(damaged)?)
+        put(&self.0, format::encode(map))
     }
+}
+
+/// A file of a process's own that holds one message: as safe as a map's, for what is not a map alone.
+///
+/// Calls block on the disk; call them off the async threads.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    path: PathBuf,
+    kind: Kind,
+}
+
+impl Kept {
+    /// The file at a path, of this kind. Nothing is read or written yet.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>, kind: Kind) -> Self {
+        Self { path: path.into(), kind }
+    }
+
+    /// The message, whole and checked.
+    ///
+    /// # Errors
+    /// If there is none, it is damaged, or it cannot be read.
+    pub fn read<M: Message + Default>(&self) -> Result<M, StoreError> {
+        let bytes = disk::read_bytes(&self.path)?;
+        format::open(self.kind, &bytes).map_err(|error| StoreError::Damaged { path: self.path.clone(), error })
+    }
+
+    /// Replaces the message: a reader, and the disk after a power cut, has the old one or the new. One writer at a time.
+    ///
+    /// # Errors
+    /// If it is too large, or the disk fails; then the old one stays.
+    pub fn write(&self, message: &impl Message) -> Result<(), StoreError> {
+        put(&self.path, format::seal(self.kind, message))
+    }
+}
+
+fn put(path: &Path, bytes: Result<Vec<u8>, FormatError>) -> Result<(), StoreError> {
+    let bytes = bytes.map_err(|error| StoreError::Damaged { path: path.to_owned(), error })?;
+    disk::replace(path, &beside(path, "tmp"), &bytes)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

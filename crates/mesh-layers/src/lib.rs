@@ -8,6 +8,7 @@ pub mod hint;
 pub mod layer;
 pub mod metadata;
 pub mod propagate;
+pub mod sieve;
 pub mod timeout;
 pub mod trace;
 pub mod trust;

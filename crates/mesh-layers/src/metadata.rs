@@ -86,7 +86,7 @@ pub fn user_bytes(headers: &HeaderMap) -> Result<Option<Cow<'_, [u8]>>, MeshErro
     let (name, key) = if let Some(value) = headers.get(&USER) {
         (USER, Cow::Borrowed(value.as_bytes()))
     } else if let Some(value) = headers.get(&USER_BIN) {
-        let bytes = BASE64.decode(value.as_bytes().trim_ascii()).map_err(|_| bad(&USER_BIN, "is not base64"))?;
+        let bytes = decode_bin(value.as_bytes()).ok_or_else(|| bad(&USER_BIN, "is not base64"))?;
         (USER_BIN, Cow::Owned(bytes))
     } else {
         return Ok(None);
@@ -103,6 +103,25 @@ pub fn user(headers: &HeaderMap) -> Result<Option<UserKey>, MeshError> {
     user_bytes(headers)?
         .map(|key| UserKey::from_bytes(&key).map_err(|error| bad(&USER, &error.to_string())))
         .transpose()
+}
+
+/// A user key as metadata: as text where that can be, else as bytes in base64.
+#[must_use]
+pub fn user_value(key: &[u8]) -> (HeaderName, HeaderValue) {
+    let plain = key.iter().all(|b| (0x20..=0x7e).contains(b)) && key.trim_ascii().len() == key.len();
+    match HeaderValue::from_bytes(key) {
+        Ok(value) if plain => (USER, value),
+        _ => {
+            let value = HeaderValue::try_from(BASE64.encode(key)).expect("base64 is printable ascii");
+            (USER_BIN, value)
+        }
+    }
+}
+
+/// The bytes of a `-bin` value; none if it is not base64.
+#[must_use]
+pub fn decode_bin(value: &[u8]) -> Option<Vec<u8>> {
+    BASE64.decode(value.trim_ascii()).ok()
 }
 
 /// `cellmesh-map-epoch`, if given.
@@ -220,6 +239,24 @@ mod tests {
         assert!(text.is_some());
         assert!(user(&headers(&[("cellmesh-user", b"0")])).is_err());
         assert!(user(&headers(&[("cellmesh-user", b"")])).is_err());
+    }
+
+    #[test]
+    fn a_key_in_metadata_is_read_as_written() {
+        for (key, name) in [
+            (&b"7"[..], USER),
+            (b"a b", USER),
+            (b" a", USER_BIN),
+            (b"a\n", USER_BIN),
+            ("ü".as_bytes(), USER_BIN),
+            (&[0xff, 0], USER_BIN),
+        ] {
+            let (header, value) = user_value(key);
+            assert_eq!(header, name, "{key:?}");
+            let map = HeaderMap::from_iter([(header, value)]);
+            check(&map).unwrap();
+            assert_eq!(user_bytes(&map).unwrap().as_deref(), Some(key));
+        }
     }
 
     #[test]

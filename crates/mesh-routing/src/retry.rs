@@ -16,6 +16,8 @@ pub const FIRST_WAIT: Duration = Duration::from_millis(10);
 pub const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// Wait before a call that reached nobody is sent again; it doubles.
 const RESEND_WAIT: Duration = Duration::from_millis(2);
+/// First wait before a call that was answered UNAVAILABLE is sent again; it doubles up to [`LONGEST_WAIT`].
+const BACKOFF: Duration = Duration::from_millis(10);
 
 /// What an attempt came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,19 @@ pub enum Outcome {
         /// Whether the runtime vouches that nothing was committed.
         unprocessed: bool,
     },
+    /// UNAVAILABLE, of which only a client makes more than an answer.
+    Unavailable(Advice),
+}
+
+/// What a server says about sending a call again: `grpc-retry-pushback-ms` (gRFC A6) or RetryInfo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing.
+    None,
+    /// After so long.
+    After(Duration),
+    /// Not at all.
+    Never,
 }
 
 /// What to do about it.
@@ -78,6 +93,7 @@ pub enum Ending {
 #[derive(Clone, Debug)]
 pub struct Retry {
     first_router: bool,
+    patient: bool,
     replayable: bool,
     repeatable: bool,
     deadline: Instant,
@@ -94,6 +110,7 @@ impl Retry {
     pub const fn new(hops: u8, message_bytes: usize, repeatable: bool, deadline: Instant) -> Self {
         Self {
             first_router: hops == 0,
+            patient: false,
             replayable: message_bytes <= REPLAY_BYTES,
             repeatable,
             deadline,
@@ -102,6 +119,13 @@ impl Retry {
             repeated: false,
             parks: 0,
         }
+    }
+
+    /// A client's call, which nobody stands behind: an owner that knows less than the client does is waited for as if the
+    /// user were moving, since a front listener is not told what the client knows.
+    #[must_use]
+    pub const fn of_client(message_bytes: usize, repeatable: bool, deadline: Instant) -> Self {
+        Self { patient: true, ..Self::new(0, message_bytes, repeatable, deadline) }
     }
 
     /// Whether the message must be kept after it was sent.
@@ -117,12 +141,20 @@ impl Retry {
     }
 
     /// What to do after an attempt at the cell `at`, which was asked with the epochs `asked`. `chance` is any random number.
-    pub fn next(&mut self, outcome: &Outcome, at: &CellId, asked: OwnerEpochs, now: Instant, chance: u64) -> Next {
+    pub fn next(
+        &mut self,
+        outcome: &Outcome,
+        at: Option<&CellId>,
+        asked: OwnerEpochs,
+        now: Instant,
+        chance: u64,
+    ) -> Next {
         if now >= self.deadline && *outcome != Outcome::Answer {
             return Next::End(Ending::Deadline);
         }
         match outcome {
             Outcome::Answer => Next::Relay,
+            Outcome::Unavailable(advice) => self.unavailable(*advice, now, chance),
             Outcome::Unsent => self.unseen(now, chance),
             Outcome::Refused if self.replayable => self.unseen(now, chance),
             Outcome::Refused => Next::End(Ending::Unreachable),
@@ -138,23 +170,39 @@ impl Retry {
             }
             _ if !self.replayable => Next::End(Ending::Moved),
             // A cell names neither itself nor an owner older than the one it was asked about (OWN-8): not believed.
-            Outcome::WrongCell { owner, epochs, .. } if owner == at || asked.newer_than(*epochs) => {
-                Next::End(Ending::Moved)
+            Outcome::WrongCell { owner, epochs, .. } if Some(owner) == at || asked.newer_than(*epochs) => {
+                if self.patient { self.park(None, now, chance) } else { Next::End(Ending::Moved) }
             }
             Outcome::WrongCell { .. } if self.redirects >= MAX_REDIRECTS => Next::End(Ending::Moved),
             Outcome::WrongCell { .. } => {
                 self.redirects += 1;
                 Next::Resend(Duration::ZERO)
             }
-            Outcome::Moving { retry_after, .. } => {
-                let grown = FIRST_WAIT.saturating_mul(1 << self.parks.min(10)).min(LONGEST_WAIT);
-                self.parks += 1;
-                let wait = retry_after.map_or(grown, |told| told.min(LONGEST_WAIT));
-                match self.wait(wait, now, chance) {
-                    Some(wait) => Next::Park(wait),
-                    None => Next::End(Ending::Deadline),
-                }
+            Outcome::Moving { retry_after, .. } => self.park(*retry_after, now, chance),
+        }
+    }
+
+    fn park(&mut self, told: Option<Duration>, now: Instant, chance: u64) -> Next {
+        let grown = FIRST_WAIT.saturating_mul(1 << self.parks.min(10)).min(LONGEST_WAIT);
+        self.parks += 1;
+        let wait = told.map_or(grown, |told| told.min(LONGEST_WAIT));
+        self.wait(wait, now, chance).map_or(Next::End(Ending::Deadline), Next::Park)
+    }
+
+    /// The server's answer is passed back where the call cannot be sent again in time.
+    fn unavailable(&mut self, advice: Advice, now: Instant, chance: u64) -> Next {
+        let again = self.repeatable && self.replayable && self.resends < MAX_RESENDS;
+        let wait = match advice {
+            Advice::Never => return Next::Relay,
+            Advice::After(told) => told,
+            Advice::None => (BACKOFF * (1 << self.resends)).min(LONGEST_WAIT),
+        };
+        match self.wait(wait, now, chance).filter(|_| again) {
+            Some(wait) => {
+                self.resends += 1;
+                Next::Resend(wait)
             }
+            None => Next::Relay,
         }
     }
 
@@ -202,8 +250,13 @@ mod tests {
             Self { retry: Retry::new(hops, bytes, repeatable, now + Duration::from_secs(1)), now }
         }
 
+        fn of_client(bytes: usize, repeatable: bool) -> Self {
+            let now = Instant::now();
+            Self { retry: Retry::of_client(bytes, repeatable, now + Duration::from_secs(1)), now }
+        }
+
         fn next(&mut self, outcome: &Outcome) -> Next {
-            self.retry.next(outcome, &cell("a"), epochs(1, 1), self.now, 0)
+            self.retry.next(outcome, Some(&cell("a")), epochs(1, 1), self.now, 0)
         }
     }
 
@@ -288,5 +341,37 @@ mod tests {
         case.now += Duration::from_secs(2);
         assert_eq!(case.next(&Outcome::Answer), Next::Relay);
         assert_eq!(case.next(&Outcome::Lost), Next::End(Ending::Deadline));
+    }
+
+    #[test]
+    fn a_client_waits_for_an_owner_that_knows_less_than_it() {
+        let older = wrong("b", epochs(0, 9), true);
+        let mut case = Case::of_client(10, false);
+        assert_eq!(case.next(&older), Next::Park(FIRST_WAIT));
+        assert_eq!(case.next(&older), Next::Park(FIRST_WAIT * 2));
+        assert_eq!(case.next(&wrong("a", epochs(9, 9), true)), Next::Park(FIRST_WAIT * 4), "a cell that names itself");
+        assert_eq!(case.next(&wrong("b", epochs(2, 1), true)), Next::Resend(Duration::ZERO));
+        let unvouched = wrong("b", epochs(0, 9), false);
+        assert_eq!(Case::of_client(10, true).next(&unvouched), Next::End(Ending::Aborted));
+    }
+
+    #[test]
+    fn unavailable_is_sent_again_only_where_that_is_safe_and_wanted() {
+        let unavailable = |advice| Outcome::Unavailable(advice);
+        let mut case = Case::of_client(10, true);
+        for n in 0..u32::from(MAX_RESENDS) {
+            assert_eq!(case.next(&unavailable(Advice::None)), Next::Resend(BACKOFF * (1 << n)), "resend {n}");
+        }
+        assert_eq!(case.next(&unavailable(Advice::None)), Next::Relay, "the last answer is the caller's");
+        let told = Duration::from_millis(300);
+        assert_eq!(Case::of_client(10, true).next(&unavailable(Advice::After(told))), Next::Resend(told));
+        for (bytes, repeatable, advice) in [
+            (10, false, Advice::None),
+            (REPLAY_BYTES + 1, true, Advice::None),
+            (10, true, Advice::Never),
+            (10, true, Advice::After(Duration::from_secs(2))),
+        ] {
+            assert_eq!(Case::of_client(bytes, repeatable).next(&unavailable(advice)), Next::Relay, "{advice:?}");
+        }
     }
 }

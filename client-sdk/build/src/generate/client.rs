@@ -2,6 +2,7 @@
 
 use super::{Rpc, config_file, docs};
 use crate::names;
+use mesh_policy::Scope;
 use proc_macro2::{Ident, TokenStream};
 use prost_build::Service;
 use prost_reflect::ServiceDescriptor;
@@ -50,7 +51,10 @@ pub(super) fn client(
 
 fn function(rpc: &Rpc<'_>) -> TokenStream {
     let Rpc { name, marker, request, proto, policy, .. } = rpc;
-    let doc = docs::comment_or(&proto.comments, &format!("Calls `{}`.", policy.path.trim_start_matches('/')));
+    let mut doc = docs::comment_or(&proto.comments, &format!("Calls `{}`.", policy.path.trim_start_matches('/')));
+    if policy.scope == Scope::User && policy.route_key.is_none() {
+        doc.extend(docs::lines(["", "The request does not name its user: the call's `user_key` does."]));
+    }
     let deprecated = proto.options.deprecated().then(|| quote!(#[deprecated]));
     let call = if policy.server_streaming { quote!(StreamCall) } else { quote!(Call) };
     // The constructor has this name.

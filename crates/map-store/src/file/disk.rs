@@ -16,8 +16,13 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// A file is settled when its last change is older than the coarsest clock of a file system that is likely here.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Reads a map, never more than a map may have.
+/// Reads a map.
 pub(super) fn read(path: &Path) -> Result<CellMap, StoreError> {
+    format::decode(&read_bytes(path)?).map_err(|error| StoreError::Damaged { path: path.to_owned(), error })
+}
+
+/// Reads a file, never more than a map may have.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, StoreError> {
     let damaged = |error| StoreError::Damaged { path: path.to_owned(), error };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| failed("open", path, error))?;
@@ -28,7 +33,7 @@ pub(super) fn read(path: &Path) -> Result<CellMap, StoreError> {
     // It may grow while it is read.
     let read = file.take(format::MAX_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| failed("read", path, error))?;
-    format::decode(&bytes).map_err(damaged)
+    Ok(bytes)
 }
 
 /// Replaces a file's content so that a reader, and the disk after a power cut, has the old content or the new.

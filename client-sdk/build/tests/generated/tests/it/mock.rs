@@ -48,6 +48,15 @@ async fn an_empty_idempotency_key_is_filled_and_another_kept() {
 }
 
 #[tokio::test]
+async fn a_user_that_no_message_names_is_named_by_the_call() {
+    let mock = SelfMock::new();
+    mock.on_elsewhere(|()| Ok(Match::default()));
+    let odd = SelfClient::new(&mock.mesh());
+    assert!(odd.elsewhere(()).user_key("anna").unwrap().await.is_ok());
+    assert!(odd.watch(Match::default()).user_key("").is_err());
+}
+
+#[tokio::test]
 async fn several_mocks_share_a_mesh() {
     let all = MockMesh::new();
     let (shapes, old) = (ShapeServiceMock::within(&all), OldServiceMock::within(&all));

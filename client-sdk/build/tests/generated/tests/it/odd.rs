@@ -44,11 +44,11 @@ fn imported_services_get_no_client() {
 }
 
 #[test]
-fn what_no_client_can_call_is_named_in_its_documentation() {
+fn documentation_says_what_no_client_can_call_and_what_needs_a_key() {
     let source = include_str!(concat!(env!("OUT_DIR"), "/gen.odd.v1.rs"));
     for line in [
         "/// Without `Upload`: it has a stream of requests, which no mesh routes.",
-        "/// Without `Elsewhere`: it has its user key in metadata, where no typed client puts one.",
+        "/// The request does not name its user: the call's `user_key` does.",
         "/// Without `Bare`: it has no policy.",
     ] {
         assert!(source.contains(line), "{line}");

@@ -23,7 +23,7 @@ const LITTLE_ROOM: usize = 2 * HEADER;
 
 /// A server's byte stream without its empty DATA frames.
 #[derive(Debug)]
-pub(super) struct Sieve<S> {
+pub struct Sieve<S> {
     inner: S,
     sifter: Sifter,
     /// Sifted bytes that found no room.
@@ -92,7 +92,8 @@ impl Sifter {
 }
 
 impl<S> Sieve<S> {
-    pub(super) fn new(inner: S) -> Self {
+    /// Sifts what is read from `inner`.
+    pub fn new(inner: S) -> Self {
         Self { inner, sifter: Sifter::default(), queue: Vec::new() }
     }
 }

@@ -1,0 +1,327 @@
+//! The attempts of one call: decide, send, see what came of it, decide again.
+
+use super::{
+    Network, answer,
+    answer::Answer,
+    body::{Broken, Incoming, Messages},
+    job::Job,
+    link, span,
+    tally::{Tally, count},
+    world::{Dice, Place, Target},
+};
+use crate::{Code, Error};
+use bytes::Bytes;
+use cell_map::CellId;
+use http::{HeaderMap, StatusCode, response::Parts};
+use http_body_util::Full;
+use mesh_layers::{CallContext, Reason, error::DOMAIN, frame::Encoding, metadata};
+use mesh_policy::Idempotency;
+use mesh_routing::{
+    learn::Redirect,
+    retry::{Ending, Next, Outcome},
+};
+use std::{sync::Arc, time::Instant};
+use tower::ServiceExt;
+
+/// Direct attempts that may miss before a call goes through a router.
+pub(super) const MISSES: u8 = 2;
+
+/// How far an attempt goes before it counts as answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The response's head.
+    Head,
+    /// The first message of a stream, or its end.
+    First,
+    /// The end of a unary response.
+    End,
+}
+
+/// What answered a call.
+pub(super) struct Landed {
+    pub http: StatusCode,
+    pub head: HeaderMap,
+    pub rest: Rest,
+}
+
+/// What came, or comes, after a response's head.
+pub(super) enum Rest {
+    /// Everything to come.
+    Body(Incoming),
+    /// The first message, if there was one, and what is to come.
+    Stream(Option<Bytes>, Messages),
+    /// The one message of a unary response, if there was one, and the trailers.
+    Whole(Option<Bytes>, Option<HeaderMap>),
+}
+
+/// How far a call has come, for whoever must end it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// How often it was sent.
+    pub sent: u8,
+    /// The cell it was sent to last, or was to be.
+    pub tally: Option<Arc<Tally>>,
+}
+
+/// What became of an attempt.
+enum Flown {
+    Landed(Landed),
+    /// Nothing came, or not all.
+    Broke(Outcome),
+    /// Something came that no other attempt would make better.
+    Bad(Error),
+}
+
+impl Landed {
+    pub fn answer(&self) -> Answer<'_> {
+        let trailers = match &self.rest {
+            Rest::Body(_) => None,
+            Rest::Stream(_, messages) => messages.trailers(),
+            Rest::Whole(_, trailers) => trailers.as_ref(),
+        };
+        Answer { http: self.http, head: &self.head, trailers }
+    }
+}
+
+impl Progress {
+    /// An error with the cell and the number of attempts.
+    pub fn note(&self, error: Error) -> Error {
+        let cell = self.tally.as_ref().and_then(|tally| tally.cell.clone());
+        error.at_cell(cell).after(self.sent)
+    }
+
+    /// The error that an answer says, with the cell that gave it.
+    pub fn failed(&self, answer: &Answer<'_>) -> Error {
+        let error = answer.error();
+        // A router that says who is to blame does not mean itself.
+        let blamed = error.info().iter().find(|(key, _)| key == "cell" && error.domain() == DOMAIN);
+        let blamed = blamed.and_then(|(_, cell)| CellId::new(cell).ok());
+        let cell = blamed.or_else(|| answer.cell(self.tally.as_ref()?));
+        error.at_cell(cell).after(self.sent)
+    }
+}
+
+impl Network {
+    /// Sends a call until it is answered. Cancel-safe: dropping it cancels the call.
+    ///
+    /// # Errors
+    /// Why it ends without an answer; an answer that is an error is an answer.
+    pub(super) async fn answer(&self, job: &Job<'_>, until: Until, progress: &mut Progress) -> Result<Landed, Error> {
+        let attempts = self.attempts(job, until, progress);
+        match tokio::time::timeout_at(job.deadline.into(), attempts).await {
+            Ok(result) => result.map_err(|error| progress.note(error)),
+            Err(_) => Err(progress.note(Error::deadline_exceeded())),
+        }
+    }
+
+    async fn attempts(&self, job: &Job<'_>, until: Until, progress: &mut Progress) -> Result<Landed, Error> {
+        // What a served call makes others do counts as its own doing (OWN-9).
+        if job.side_effects != Idempotency::NoSideEffects {
+            CallContext::with_current(CallContext::note_fenced_commit);
+        }
+        let (mut retry, mut misses) = (job.retry(), 0);
+        loop {
+            let now = Instant::now();
+            let place = self.place(job, misses, now)?;
+            let tally = &place.tally;
+            if progress.tally.is_none() {
+                count(&tally.counts.calls);
+            }
+            if progress.tally.as_ref().is_none_or(|last| !Arc::ptr_eq(last, tally)) {
+                progress.tally = Some(Arc::clone(tally));
+            }
+            let flown = match place.target {
+                Some(_) => self.fly(job, &place, until, progress, now).await,
+                None => Flown::Broke(Outcome::Unsent),
+            };
+            let (outcome, landed) = match flown {
+                Flown::Landed(landed) => match landed.answer().outcome() {
+                    Outcome::Answer => {
+                        tally.budget.earn();
+                        return Ok(landed);
+                    }
+                    outcome => (outcome, Some(landed)),
+                },
+                Flown::Broke(outcome) => (outcome, None),
+                Flown::Bad(error) => return Err(error),
+            };
+            let now = Instant::now();
+            let at = if matches!(place.target, Some(Target::Router(_))) { None } else { tally.cell.as_ref() };
+            let next = retry.next(&outcome, at, place.asked, now, self.chance());
+            if !matches!(next, Next::Park(_)) {
+                misses += missed(&outcome, &place);
+            }
+            let (budgeted, lost) = match outcome {
+                Outcome::Lost => (true, true),
+                Outcome::Unsent => {
+                    count(&tally.counts.unsent);
+                    (true, false)
+                }
+                Outcome::Refused | Outcome::Unavailable(_) => (true, false),
+                Outcome::WrongCell { owner, epochs, .. } => {
+                    // A cell names neither itself nor an older owner (OWN-8).
+                    if at != Some(&owner) && !place.asked.newer_than(epochs) {
+                        count(&tally.counts.redirects);
+                        if let Some(key) = job.key {
+                            self.owners.learn(key, Redirect { cell: owner, epochs });
+                        }
+                    }
+                    (false, false)
+                }
+                Outcome::Answer | Outcome::Moving { .. } => (false, false),
+            };
+            let wait = match (next, landed) {
+                (Next::Relay, Some(landed)) => return Ok(landed),
+                (Next::Relay, None) => return Err(answer::ended(Ending::Lost, tally)),
+                (Next::End(ending), _) => return Err(answer::ended(ending, tally)),
+                (Next::Resend(wait), landed) => {
+                    if budgeted && !tally.budget.take(now - self.origin) {
+                        count(&tally.counts.budget_exhausted);
+                        let ending = if lost { Ending::Lost } else { Ending::Unreachable };
+                        return landed.ok_or_else(|| answer::ended(ending, tally));
+                    }
+                    if budgeted {
+                        count(&tally.counts.resends);
+                    }
+                    wait
+                }
+                (Next::Park(wait), _) => {
+                    count(&tally.counts.moving_waits);
+                    wait
+                }
+            };
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    /// Decides where the next attempt goes.
+    pub(super) fn place(&self, job: &Job<'_>, misses: u8, now: Instant) -> Result<Place, Error> {
+        if self.is_closed() {
+            return Err(Error::new(Code::Unavailable, "the mesh is closed"));
+        }
+        let dice = Dice { chance: self.chance(), now: now - self.origin };
+        let place = self.world.load().place(job, misses, &self.owners, &self.parts(), dice);
+        if misses > 0 && matches!(place.target, Some(Target::Router(_))) {
+            count(&place.tally.counts.fallbacks);
+        }
+        Ok(place)
+    }
+
+    /// One attempt.
+    async fn fly(&self, job: &Job<'_>, place: &Place, until: Until, progress: &mut Progress, now: Instant) -> Flown {
+        let span = span::attempt(job, place, progress.sent.saturating_add(1));
+        let flown = match &place.target {
+            Some(Target::Instance(pool) | Target::Router(pool)) => {
+                let head = || job.head(&pool.authority, place.epoch.as_ref(), &span, now);
+                match pool.send(now, head).await {
+                    Err(outcome) => Flown::Broke(outcome),
+                    Ok(mut flight) => {
+                        note_sent(place, progress);
+                        match flight.body.send_data(job.frame.clone(), true) {
+                            Err(error) => Flown::Broke(link::outcome(&error)),
+                            Ok(()) => match flight.response.await {
+                                Err(error) => {
+                                    flight.trip.failed();
+                                    Flown::Broke(link::outcome(&error))
+                                }
+                                Ok(response) => {
+                                    flight.trip.answered();
+                                    let (head, stream) = response.into_parts();
+                                    let body = Incoming::Link { stream, trip: flight.trip };
+                                    self.land(head, body, until).await
+                                }
+                            },
+                        }
+                    }
+                }
+            }
+            Some(Target::Inside(inside)) => {
+                note_sent(place, progress);
+                let mut request = job.head(&super::INSIDE, place.epoch.as_ref(), &span, now).map(|()| full(&job.frame));
+                place.claim(request.headers_mut());
+                let Ok(response) = inside.clone().oneshot(request).await;
+                let (head, body) = response.into_parts();
+                self.land(head, Incoming::Inside(body), until).await
+            }
+            None => Flown::Broke(Outcome::Unsent),
+        };
+        let landed = if let Flown::Landed(landed) = &flown { Some(landed.answer()) } else { None };
+        span::ended(&span, place, landed.as_ref());
+        flown
+    }
+
+    /// Reads a response as far as is wanted.
+    async fn land(&self, head: Parts, body: Incoming, until: Until) -> Flown {
+        // Trailers-only, or no gRPC at all: the status is known, and nothing after it counts.
+        if until == Until::Head || head.headers.contains_key(metadata::GRPC_STATUS) || head.status != StatusCode::OK {
+            return Flown::Landed(Landed { http: head.status, head: head.headers, rest: Rest::Body(body) });
+        }
+        let encoding = match Encoding::of(&head.headers) {
+            Ok(encoding) => encoding,
+            Err(error) => return Flown::Bad(unreadable(&error.to_string())),
+        };
+        let mut messages = Messages::new(body, encoding, self.settings.max_response);
+        let first = match messages.next().await {
+            Ok(first) => first,
+            Err(broken) => return broken.into(),
+        };
+        if until == Until::First {
+            let rest = Rest::Stream(first, messages);
+            return Flown::Landed(Landed { http: head.status, head: head.headers, rest });
+        }
+        if first.is_some() {
+            match messages.next().await {
+                Ok(None) => {}
+                Ok(Some(_)) => return Flown::Bad(unreadable("it has more than one message")),
+                Err(broken) => return broken.into(),
+            }
+        }
+        let rest = Rest::Whole(first, messages.into_trailers());
+        Flown::Landed(Landed { http: head.status, head: head.headers, rest })
+    }
+}
+
+impl From<Broken> for Flown {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Off(outcome) => Self::Broke(outcome),
+            Broken::Frame(error) => Self::Bad(frame_error(&error)),
+        }
+    }
+}
+
+/// What is wrong with a response's message.
+pub(super) fn frame_error(error: &mesh_layers::frame::FrameError) -> Error {
+    match error {
+        mesh_layers::frame::FrameError::TooLarge { limit } => {
+            let info = vec![("limit".to_owned(), limit.to_string())];
+            let message = format!("the response is larger than {limit} bytes");
+            answer::of_mesh(Reason::MessageTooLarge, Code::ResourceExhausted, message, info)
+        }
+        error => unreadable(&error.to_string()),
+    }
+}
+
+fn unreadable(why: &str) -> Error {
+    Error::new(Code::Internal, format!("the response cannot be read: {why}"))
+}
+
+fn full(frame: &Bytes) -> tonic::body::Body {
+    tonic::body::Body::new(Full::new(frame.clone()))
+}
+
+fn note_sent(place: &Place, progress: &mut Progress) {
+    count(&place.tally.counts.attempts);
+    progress.sent = progress.sent.saturating_add(1);
+}
+
+/// By how many a direct attempt missed: where all instances are down, a second look would find nothing new.
+fn missed(outcome: &Outcome, place: &Place) -> u8 {
+    match (outcome, &place.target) {
+        (Outcome::Answer | Outcome::Moving { .. } | Outcome::Unavailable(_), _) | (_, Some(Target::Router(_))) => 0,
+        (_, None) => MISSES,
+        (_, Some(_)) => 1,
+    }
+}
