@@ -4,6 +4,7 @@
 
 use crate::{
     Call, Error, Method, Reply, Source,
+    method::prepare,
     slot::Counts,
     wire::{Wants, WireCall},
 };
@@ -26,21 +27,8 @@ pub(crate) fn local<M: Method>(call: &Call<'_, M>) -> Option<Reply<M::Response>>
 pub(crate) async fn remote<M: Method>(call: Call<'_, M>) -> Result<Reply<M::Response>, Error> {
     let Call { mesh, slot, mut request, options } = call;
     let slot = &*slot.0;
-    if let Some(id) = M::idempotency_key(&mut request)
-        && id.is_empty()
-    {
-        *id = uuid::Uuid::now_v7().to_string();
-    }
+    let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = mesh.deadline(slot.policy, &options)?;
-    let bad = |why: String| Error::new(crate::Code::InvalidArgument, why).in_method(slot.policy.path);
-    let key = M::key(&request).map_err(|error| bad(error.to_string()))?.map(|key| key.to_user_key());
-    let (key, key_in_metadata) = match (key, &options.user_key) {
-        (Some(key), Some(other)) if key != *other => {
-            return Err(bad("the user key given contradicts that of the message".to_owned()));
-        }
-        (None, Some(given)) => (Some(given.clone()), true),
-        (key, _) => (key, false),
-    };
     let wire = WireCall {
         policy: slot.policy,
         frame: frame(&request),

@@ -5,15 +5,20 @@ mod call;
 mod error;
 mod flight;
 mod fresh;
+#[doc(hidden)]
+pub mod generated;
+mod include;
 mod ladder;
 mod local;
 mod mesh;
 mod method;
+pub mod mock;
 mod network;
 mod policy;
 mod reply;
 mod slot;
 mod stats;
+mod stream;
 pub mod tonic;
 mod wire;
 
@@ -29,12 +34,8 @@ pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolic
 pub use reply::{Reply, Source};
 pub use slot::Slot;
 pub use stats::Stats;
+pub use stream::{StreamCall, Streaming};
 
+pub use cell_map::KeyError;
 pub use mesh_policy::{Criticality, Idempotency, Scope};
 pub use mesh_routing::budget::Limits as RetryBudget;
-/// What generated code needs; not meant to be used by hand.
-#[doc(hidden)]
-pub mod generated {
-    pub use mesh_policy::CanonicalKey;
-    pub use prost;
-}
