@@ -14,4 +14,4 @@ pub use name::{DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, S
 pub use order::{Line, Lines, PriceError, PricedLine, PricedOrder, Quantity, price};
 pub use preview::{Preview, PreviewError, PreviewKey, PreviewKeys};
 pub use replication::{Assembler, Batch, Piece, Position, ReplicationError};
-pub use violation::{Violation, Violations};
+pub use violation::Violations;

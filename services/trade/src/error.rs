@@ -76,11 +76,7 @@ impl From<Error> for Status {
             refusal(Code::FailedPrecondition, DOMAIN, reason, message.clone(), info)
         };
         match error {
-            Error::Invalid(violations) => violations
-                .into_vec()
-                .iter()
-                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
-                .into(),
+            Error::Invalid(violations) => MeshError::bad_request(message).violations(violations).into(),
             Error::OrderNotFound(_) => MeshError::new(Reason::NotFound, message).into(),
             Error::Price(PriceError::UnknownSku(sku)) => {
                 refusal(Code::NotFound, DOMAIN, "UNKNOWN_SKU", message, [("sku", sku.to_string())])

@@ -5,7 +5,7 @@ use crate::{Error, domain::Product, feed::Feed, store};
 use mesh_layers::error::MeshError;
 use prost::Message;
 use service_runtime::{Context, status};
-use shop_logic::Sku;
+use shop_logic::{Sku, Violations};
 use shop_proto::{
     catalog_v1::{self as pb, catalog_service_server::CatalogService},
     trade_v1::{BatchGetStockRequest, stock_service_client::StockServiceClient},
@@ -73,7 +73,9 @@ impl CatalogService for Products {
         let request = request.into_inner();
         let parse::Write { request_id, product } = parse::create(&request)?;
         self.feed.require_global()?;
-        let key = IdempotencyKey::of(CREATE_PRODUCT, request_id.as_str(), &request).map_err(parse::request_id_error)?;
+        let key = IdempotencyKey::of(CREATE_PRODUCT, request_id.as_str(), &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
         let now_ms = self.context.now_ms();
         let feed = self.feed.clone();
         let write = self.write(key, move |tx| {
@@ -94,7 +96,9 @@ impl CatalogService for Products {
         let request = request.into_inner();
         let parse::Write { request_id, product } = parse::update(&request)?;
         self.feed.require_global()?;
-        let key = IdempotencyKey::of(UPDATE_PRODUCT, request_id.as_str(), &request).map_err(parse::request_id_error)?;
+        let key = IdempotencyKey::of(UPDATE_PRODUCT, request_id.as_str(), &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
         let now_ms = self.context.now_ms();
         let feed = self.feed.clone();
         let write = self.write(key, move |tx| {
@@ -144,8 +148,10 @@ impl CatalogService for Products {
         let request = request.into_inner();
         let size = parse::page_size(request.page_size)?;
         let scope = PageScope { method: LIST_PRODUCTS, user: None, filter: &[] };
-        let after: Option<String> =
-            scope.open(&self.context.seal, &request.page_token).map_err(parse::page_token_error)?;
+        let after: Option<String> = scope
+            .open(&self.context.seal, &request.page_token)
+            .map_err(Violations::of("page_token"))
+            .map_err(Error::Invalid)?;
         let read = self.context.db.global_read(move |tx| {
             Box::pin(async move {
                 let position = store::position(tx.conn()).await?;
