@@ -1,7 +1,7 @@
 //! What a service is given.
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, section},
     mesh::MeshChannel,
     metrics::Metrics,
     readiness::Readiness,
@@ -88,10 +88,6 @@ impl Context {
     pub fn section<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, ConfigError> {
         section(&self.sections, name)
     }
-}
-
-fn section<T: DeserializeOwned + Default>(sections: &Figment, name: &str) -> Result<T, ConfigError> {
-    if sections.contains(name) { Ok(sections.extract_inner(name)?) } else { Ok(T::default()) }
 }
 
 /// The mesh-wide keys of the configuration.
