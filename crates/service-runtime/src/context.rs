@@ -61,6 +61,16 @@ impl Context {
         rand::random()
     }
 
+    /// Refuses where global data is written elsewhere.
+    ///
+    /// # Errors
+    /// The name of the global cell, if it is another one.
+    pub fn require_global(&self) -> Result<(), CellId> {
+        let map = self.map.load();
+        let global = &map.global_cell().id;
+        if *global == self.cell { Ok(()) } else { Err(global.clone()) }
+    }
+
     /// The call that the current task serves.
     #[must_use]
     pub fn call(&self) -> Option<CallContext> {

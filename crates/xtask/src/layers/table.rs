@@ -9,6 +9,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["mesh-proto"],
     &["shop-proto"],
     // Tools.
+    &["replication"],
     &["map-store", "mesh-layers", "storage", "testkit"],
     &["service-runtime"],
     // Units. None of them knows another.

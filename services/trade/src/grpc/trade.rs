@@ -48,12 +48,12 @@ impl TradeService for Orders {
         let fence = self.context.fence(&user);
         let read = self.context.db.fenced_read(&fence, move |tx| {
             Box::pin(async move {
-                let position = store::position(tx.conn()).await?;
-                Ok((position, store::prices(tx.conn(), &asked).await?))
+                let standing = store::POSITION.standing(tx).await?;
+                Ok((standing, store::prices(tx.conn(), &asked).await?))
             })
         });
-        let (position, prices) = read.await.map_err(status::<Error>)?;
-        let version = position.ok_or(Error::CatalogMissing)?.sequence;
+        let (standing, prices) = read.await.map_err(status::<Error>)?;
+        let version = standing.ok_or(Error::CatalogMissing)?.position.sequence;
         let priced = price(&lines, |sku| prices.get(sku).copied()).map_err(Error::from)?;
         let expire_time_ms = self.context.now_ms().saturating_add(PREVIEW_TTL_MS);
         Ok(Response::new(pb::PreviewOrderResponse {
