@@ -5,6 +5,7 @@
 //! `CELLMESH_SOAK=1` raises the numbers to those of a dedicated run.
 
 pub mod cancel;
+pub mod copies;
 pub mod fence;
 pub mod idempotency;
 pub mod migrate;
@@ -187,6 +188,9 @@ macro_rules! conformance_suite {
                 readers_do_not_wait_for_a_writer, writers_take_turns, acknowledged_writes_survive_a_reopening,
                 nothing_commits_by_itself_after_a_failure, the_observer_hears_of_each_transaction_once,
                 a_closed_database_refuses,
+            ]
+            copies: [
+                a_new_writer_begins_a_later_history, a_batch_is_taken_only_where_it_fits, no_position_is_taken_twice,
             ]
             fence: [
                 home_is_served_and_elsewhere_is_named, a_missing_bucket_row_refuses, newer_epochs_are_told_to_wait,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod changes;
+mod copies;
 mod db;
 mod engine;
 mod error;
@@ -24,6 +25,7 @@ mod value;
 pub mod conformance;
 
 pub use changes::{Unseen, UserChanges};
+pub use copies::Positions;
 pub use db::{Clock, Db, FenceRequest, Settings};
 pub use engine::{BucketLock, CommitError, Engine, Fenced, Mode};
 pub use error::{Class, KeyInUse, Refusal, StorageError, TxError, WorkError};
