@@ -7,6 +7,7 @@ mod split;
 pub use futures_util::Stream;
 pub use gather::{Answer, Gather, Item, ItemStatus};
 pub use key::{KeyField, common_key, key};
+pub use mesh_policy::CanonicalKey;
 pub use prost;
 pub use prost_types;
 pub use split::{merge, pick};

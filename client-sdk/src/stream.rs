@@ -125,9 +125,12 @@ pub struct Streaming<T> {
 /// The stream is on loan while its next message is waited for, so that whoever gives up waiting loses no message.
 enum State {
     Idle(Box<dyn WireStream>),
-    Waiting(BoxFuture<'static, (Box<dyn WireStream>, Result<Option<Bytes>, Error>)>),
+    Waiting(BoxFuture<'static, Waited>),
     Ended,
 }
+
+/// The stream again, and what came.
+type Waited = (Box<dyn WireStream>, Result<Option<Bytes>, Error>);
 
 impl<T> fmt::Debug for Streaming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

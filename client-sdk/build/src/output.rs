@@ -148,7 +148,7 @@ impl Tree {
             let _ = writeln!(out, "{indent}include!({file:?});");
         }
         for (name, inner) in &self.inner {
-            let _ = writeln!(out, "{indent}#[allow(missing_docs)]\n{indent}pub mod {name} {{");
+            let _ = writeln!(out, "{indent}#[allow(missing_docs, clippy::pedantic)]\n{indent}pub mod {name} {{");
             inner.write(depth + 1, out);
             let _ = writeln!(out, "{indent}}}");
         }

@@ -23,6 +23,21 @@ fn generated_code_is_as_reviewed() {
 }
 
 #[test]
+fn a_method_without_a_policy_is_left_out_and_its_service_too_if_none_has_one() {
+    let text = "syntax = \"proto3\"; package a; import \"cellmesh/policy/v1/policy.proto\"; message A {}
+         service Some {
+           rpc Bare(A) returns (A);
+           rpc Routed(A) returns (A) { option (cellmesh.policy.v1.policy) = {scope: SCOPE_LOCAL}; }
+         }
+         service None { rpc Bare(A) returns (A); }";
+    let protos = Protos::new(&[("a.proto", text)]);
+    protos.builder().compile(["a.proto"]).unwrap();
+    let source = protos.read("a.rs");
+    assert!(source.contains("/// Without `Bare`: it has no policy."), "{source}");
+    assert!(source.contains("pub fn routed(") && !source.contains("pub fn bare(") && !source.contains("NoneClient"));
+}
+
+#[test]
 fn what_says_the_same_is_not_written_again() {
     let protos = Protos::new(&[("a.proto", "syntax = \"proto3\"; package a; message A { string a = 1; }")]);
     protos.builder().compile(["a.proto"]).unwrap();
@@ -49,8 +64,8 @@ fn packages_are_modules_within_modules() {
         ("c.proto", &file("", "C")),
     ]);
     protos.builder().compile(["a.proto", "b.proto", "c.proto"]).unwrap();
-    let want = "include!(\"_.rs\");\n#[allow(missing_docs)]\npub mod acme {\n    #[allow(missing_docs)]\n    pub mod r#type {\n        \
-                include!(\"acme.type.rs\");\n        #[allow(missing_docs)]\n        pub mod v1 {\n            \
+    let want = "include!(\"_.rs\");\n#[allow(missing_docs, clippy::pedantic)]\npub mod acme {\n    #[allow(missing_docs, clippy::pedantic)]\n    pub mod r#type {\n        \
+                include!(\"acme.type.rs\");\n        #[allow(missing_docs, clippy::pedantic)]\n        pub mod v1 {\n            \
                 include!(\"acme.type.v1.rs\");\n        }\n    }\n}\n";
     assert_eq!(protos.read("protos.rs"), want);
 }

@@ -67,7 +67,7 @@ fn names_that_are_none_are_refused() {
                 name: Some("E".to_owned()),
                 value: vec![EnumValueDescriptorProto { name: name(), number: Some(0), ..Default::default() }],
                 ..Default::default()
-            })
+            });
         },
         &|file| file.service.push(ServiceDescriptorProto { name: name(), ..Default::default() }),
         &|file| {

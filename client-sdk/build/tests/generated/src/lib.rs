@@ -1,5 +1,5 @@
-//! Code generated of protos that try everything, held to stricter lints than any user's.
-#![warn(missing_docs, clippy::pedantic)]
+//! Code generated of protos that try everything.
+#![warn(clippy::pedantic)]
 
 client_sdk::include_protos!();
 

@@ -91,7 +91,7 @@ fn fields_are_found_by_name<M: Method, B: Method>(entropy: &[u8]) {
 /// A result of the single response or of a failure, written by names.
 fn result(of: &MessageDescriptor, response: &DynamicMessage, failure: Option<(i32, &str)>) -> DynamicMessage {
     let mut result = DynamicMessage::new(of.clone());
-    let mut set = |message: &mut DynamicMessage, name: &str, value: Value| {
+    let set = |message: &mut DynamicMessage, name: &str, value: Value| {
         if message.descriptor().get_field_by_name(name).is_some() {
             message.set_field_by_name(name, value);
         }
@@ -99,7 +99,7 @@ fn result(of: &MessageDescriptor, response: &DynamicMessage, failure: Option<(i3
     match failure {
         Some((code, text)) => {
             let status = of.fields().find(|field| field.kind().as_message().is_some_and(|m| m.name() == "Status"));
-            let mut into = |message: &mut DynamicMessage| {
+            let into = |message: &mut DynamicMessage| {
                 set(message, "code", Value::I32(code));
                 set(message, "message", Value::String(text.to_owned()));
             };

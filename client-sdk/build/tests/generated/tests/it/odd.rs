@@ -49,11 +49,10 @@ fn documentation_says_what_no_client_can_call_and_what_needs_a_key() {
     for line in [
         "/// Without `Upload`: it has a stream of requests, which no mesh routes.",
         "/// The request does not name its user: the call's `user_key` does.",
-        "/// Without `Bare`: it has no policy.",
     ] {
         assert!(source.contains(line), "{line}");
     }
-    assert!(!source.contains("pub fn upload") && !source.contains("pub fn bare"));
+    assert!(!source.contains("pub fn upload"));
 }
 
 #[test]
