@@ -1,6 +1,6 @@
 //! One call, as its caller writes it.
 
-use crate::{Criticality, Error, Fresh, Method, Mesh, Reply, Slot, ladder};
+use crate::{Criticality, Error, Fresh, Mesh, Method, Reply, Slot, ladder};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
@@ -34,6 +34,8 @@ pub struct CallOptions {
     pub no_batch: bool,
     /// Not sent again once it may have been processed.
     pub no_retry: bool,
+    /// Others like it are about to be made: a batch lets the runtime run once before it is sent.
+    pub(crate) gather: bool,
 }
 
 /// A call that has not been made yet: await it.
@@ -96,7 +98,8 @@ impl<'a, M: Method> Call<'a, M> {
         if reserved || ["te", "content-type", "user-agent", "host", "connection"].contains(&name) {
             return Err(bad(format!("metadata \"{name}\" belongs to the mesh or to gRPC")));
         }
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("metadata \"{name}\" is no name")))?;
+        let key =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("metadata \"{name}\" is no name")))?;
         let value = HeaderValue::from_str(value)
             .map_err(|_| bad(format!("metadata \"{name}\" has bytes that are not printable ascii")))?;
         Arc::make_mut(self.options.metadata.get_or_insert_default()).append(key, value);
@@ -156,7 +159,7 @@ impl<M: Method> Future for CallFuture<'_, M> {
                     if let Some(reply) = ladder::local(&call) {
                         return Poll::Ready(Ok(reply));
                     }
-                    self.0 = State::Remote(Box::pin(ladder::remote(call)));
+                    self.0 = State::Remote(ladder::remote(call));
                 }
             }
         }

@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod call;
 mod error;
+mod fanout;
 mod flight;
 mod fresh;
 mod ladder;
@@ -10,25 +13,38 @@ mod local;
 mod mesh;
 mod method;
 mod policy;
+#[cfg(test)]
+mod probe;
 mod reply;
+mod restrict;
+mod scope;
+mod settings;
+mod shared;
 mod slot;
+mod span;
+mod stats;
 mod wire;
 
 pub use batch::{BatchGlue, ItemError, SplitGlue};
 pub use call::{Call, CallFuture, CallOptions};
 pub use error::{Code, Error};
+pub use fanout::{Degraded, within};
 pub use fresh::{Fresh, ParseTokenError, Token};
 pub use local::Verdict;
 pub use mesh::{Mesh, MeshBuilder};
 pub use method::{Key, Method};
 pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
 pub use reply::{Reply, Source};
+pub use scope::RequestScope;
+pub use settings::Settings;
 pub use slot::Slot;
+pub use stats::{MethodStats, Stats};
 
 pub use mesh_policy::{Criticality, Idempotency, Scope};
 /// What generated code needs; not meant to be used by hand.
 #[doc(hidden)]
 pub mod generated {
+    pub use crate::fanout::{AnyPart, Part, fan_out};
     pub use mesh_policy::CanonicalKey;
     pub use prost;
 }

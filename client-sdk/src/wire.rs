@@ -18,8 +18,13 @@ pub(crate) struct WireCall {
     pub policy: &'static MethodPolicy,
     /// The message in an uncompressed gRPC frame (five bytes of header, see `mesh_layers::frame`).
     pub frame: Bytes,
-    /// The user key; none for methods without one.
+    /// The user key; none for methods without one. Of a batch: its first item's.
     pub key: Option<UserKey>,
+    /// Whether the message names other users than `key` too. An answer about a user's home (`WRONG_CELL`, `MOVING`) may
+    /// then speak of any of them: it is not learnt, followed or waited for, but returned; the callers ask for each alone.
+    pub among_others: bool,
+    /// Whether it is not sent again once it may have been processed.
+    pub no_retry: bool,
     /// When it ends at the latest.
     pub deadline: Instant,
     /// What the answer must show.
