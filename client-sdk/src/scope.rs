@@ -84,6 +84,9 @@ impl RequestScope {
         if options.metadata.is_some() || !matches!(options.fresh, Fresh::Any | Fresh::StaleIfError(_)) {
             return call.await;
         }
+        if let Some(reply) = ladder::local(&call) {
+            return Ok(reply);
+        }
         let request = prost::Message::encode_to_vec(&call.request).into();
         let question = Question { request, principal: options.principal.clone() };
         let slot = Slot::clone(call.slot);
@@ -94,9 +97,8 @@ impl RequestScope {
         };
         match (answer, call) {
             // The one who asked may have had another deadline.
-            (Err(_), Some(call)) => call.await,
+            (Err(_), Some(call)) => ladder::remote(call).await,
             (answer, _) => answer.map(|mut reply| {
-                Counts::add(&slot.0.counts.logical);
                 Counts::add(&slot.0.counts.remembered);
                 reply.source = Source::Remembered { cell: reply.source.cell().cloned() };
                 reply
@@ -146,7 +148,7 @@ impl RequestScope {
         options.gather = true;
         let scope = self.clone();
         Shared::new(Box::pin(async move {
-            let answer = Call { mesh: &mesh, slot: &slot, request, options }.await;
+            let answer = ladder::remote(Call { mesh: &mesh, slot: &slot, request, options }).await;
             if let Some((generation, question)) = place {
                 scope.keep::<M>(generation, question, &answer);
             }

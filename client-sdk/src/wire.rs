@@ -74,7 +74,9 @@ pub(crate) enum Destination {
 
 /// Sends calls.
 pub(crate) trait Wire: Send + Sync + 'static {
-    /// Sends a unary call and waits for its answer; sends it again as policy, budget and deadline allow.
+    /// Sends a unary call and waits for its answer; sends it again as policy, budget and deadline allow. It ends by the
+    /// call's deadline: the rungs above set no timers for it. It may be polled by one task after another, since a shared
+    /// call is driven by whoever waits for it: what it takes from its task (trace, context) it takes when it begins.
     ///
     /// Cancel-safe: dropping the future cancels the call.
     fn unary(&self, call: WireCall) -> BoxFuture<'_, Result<WireReply, Error>>;

@@ -125,11 +125,14 @@ impl<M: Method> Lanes<M> {
         if let Some(lane) = table.lanes.get(&name).and_then(|lanes| lanes.iter().find(joins)) {
             return Some(Arc::clone(lane));
         }
-        if table.count >= MOST_LANES || table.lanes.get(&name).is_some_and(|lanes| lanes.len() >= MOST_GROUPS) {
-            table.sweep();
-        }
         let Table { lanes, count, .. } = &mut *table;
+        if *count >= MOST_LANES {
+            lanes.retain(|_, lanes| sweep(lanes, count) > 0);
+        }
         let lanes = lanes.entry(name).or_default();
+        if lanes.len() >= MOST_GROUPS {
+            sweep(lanes, count);
+        }
         if *count >= MOST_LANES || lanes.len() >= MOST_GROUPS {
             return None;
         }
@@ -155,16 +158,13 @@ impl<M: Method> Lanes<M> {
     }
 }
 
-impl<M: Method> Table<M> {
-    /// Drops the lanes that nobody uses at present.
-    fn sweep(&mut self) {
-        self.lanes.retain(|_, lanes| {
-            // Clones are made under the table's lock, or of clones.
-            lanes.retain(|lane| Arc::strong_count(lane) > 1);
-            !lanes.is_empty()
-        });
-        self.count = self.lanes.values().map(Vec::len).sum();
-    }
+/// Drops the lanes that nobody uses at present; how many are left.
+fn sweep<M: Method>(lanes: &mut Vec<Arc<Lane<M>>>, count: &mut usize) -> usize {
+    let before = lanes.len();
+    // Others are made under the table's lock only, or of others.
+    lanes.retain(|lane| Arc::strong_count(lane) > 1);
+    *count -= before - lanes.len();
+    lanes.len()
 }
 
 impl<M: Method> Lane<M> {
@@ -181,33 +181,28 @@ impl<M: Method> Lane<M> {
             return Boarding::Alone(Flying(self), outgoing);
         }
         let bytes = size(&outgoing);
-        let ticket = match (open, &mut state.open) {
+        // What is poked and what is dropped may run others' code: not under the lock.
+        let (ticket, full, over) = match (open, &mut state.open) {
             (Some(ride), Some(open)) if open.bytes + bytes <= room.bytes => {
                 open.bytes += bytes;
-                Ticket::new(&open.carriage, ride, outgoing)
+                let ticket = Ticket::new(&open.carriage, ride, outgoing);
+                let full = if ticket.seat() + 1 == room.items { state.open.take() } else { None };
+                (ticket, full, None)
             }
-            (other, old) => {
-                if let Some(old) = old.take() {
-                    old.carriage.close();
-                }
-                let wait = outgoing.mesh.settings().batch_wait;
+            (other, open) => {
+                let wait = busy.then_some(outgoing.mesh.settings().batch_wait);
                 let carriage = Arc::new(Carriage::default());
-                let ride = send::run(Arc::clone(&self), Arc::clone(&carriage), glue, busy.then_some(wait));
+                let ride = send::run(Arc::clone(&self), Arc::clone(&carriage), glue, wait);
                 let ride = Shared::new(Box::pin(ride));
-                *old = Some(Open { carriage: Arc::clone(&carriage), ride: ride.downgrade(), bytes });
-                let ticket = Ticket::new(&carriage, ride, outgoing);
-                drop(state);
-                // Perhaps its last waiter by now.
-                drop(other);
-                return Boarding::Seat(ticket);
+                let next = Open { carriage: Arc::clone(&carriage), ride: ride.downgrade(), bytes };
+                (Ticket::new(&carriage, ride, outgoing), open.replace(next), other)
             }
         };
-        if ticket.seat() + 1 == room.items
-            && let Some(full) = state.open.take()
-        {
+        drop(state);
+        if let Some(full) = full {
             full.carriage.close();
         }
-        drop(state);
+        drop(over);
         Boarding::Seat(ticket)
     }
 

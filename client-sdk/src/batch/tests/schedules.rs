@@ -75,3 +75,32 @@ async fn schedule<M: Method<Request = GetUser, Response = User>>(rng: &mut StdRn
         assert!(times > 0 || !matches!(end, Some(Ok(_))), "{user} was answered and never sent");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_whose_callers_give_up_at_random_leave_everything_in_order() {
+    let mut rng = random("threads_whose_callers_give_up_at_random_leave_everything_in_order");
+    let probe = Probe::slow(ms(1));
+    let get = Arc::new(Client::<Get>::new(&probe.mesh()));
+    let (rounds, callers) = (30, 300);
+    for _ in 0..rounds {
+        let tasks = (0..callers).map(|number| {
+            let get = Arc::clone(&get);
+            let (patience, user) = (Duration::from_micros(rng.random_range(0..4000)), number % 70);
+            tokio::spawn(async move {
+                match timeout(patience, get.get(id(user)).into_future()).await {
+                    Ok(answer) => assert_eq!(answer.expect("it is answered").value.user_id, id(user)),
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            })
+        });
+        let tasks = tasks.collect::<Vec<_>>();
+        tasks.iter().filter(|_| rng.random_bool(0.1)).for_each(tokio::task::JoinHandle::abort);
+        for task in join_all(tasks).await {
+            assert!(task.map_or_else(|error| error.is_cancelled(), |()| true), "no panic");
+        }
+        let all = timeout(Duration::from_secs(30), all(&get, 50)).await.expect("nobody waits for ever");
+        answered(all);
+        assert_eq!(probe.flying(), 0);
+    }
+    println!("figure: callers_who_give_up N={}", rounds * callers);
+}

@@ -108,3 +108,24 @@ async fn a_key_that_is_too_long_fails_the_batch_before_it_is_sent() {
     let error = ask(&batch, &["ann", &long]).await.expect_err("too long");
     assert_eq!((error.code(), probe.count()), (Code::InvalidArgument, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_split_batch_cancels_all_its_parts() {
+    let probe = Probe::slow(ms(5));
+    let batch = Client::<BatchGet>::new(&probe.mesh());
+    let call = start(batch.call(many(&["ann", "sh-1/bob"])));
+    assert_eq!(probe.flying(), 2);
+    drop(call);
+    assert_eq!(probe.flying(), 0);
+    assert!(probe.sent().iter().all(|sent| sent.cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_batches_are_coalesced_as_wholes() {
+    let probe = Probe::slow(ms(5));
+    let batch = Client::<BatchGet>::new(&probe.mesh());
+    let users = ["ann", "sh-1/bob"];
+    let answers = join_all((0..10).map(|_| ask(&batch, &users))).await;
+    assert!(answers.into_iter().all(|answer| answer.expect("ok") == own(&users)));
+    assert_eq!(probe.count(), 2);
+}
