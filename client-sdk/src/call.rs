@@ -37,6 +37,8 @@ pub struct CallOptions {
     pub no_batch: bool,
     /// Not sent again once it may have been processed.
     pub no_retry: bool,
+    /// Others like it are about to be made: a batch lets the runtime run once before it is sent.
+    pub(crate) gather: bool,
 }
 
 /// A call that has not been made yet: await it.
@@ -171,7 +173,7 @@ impl<M: Method> Future for CallFuture<'_, M> {
                     if let Some(reply) = ladder::local(&call) {
                         return Poll::Ready(Ok(reply));
                     }
-                    self.0 = State::Remote(Box::pin(ladder::remote(call)));
+                    self.0 = State::Remote(ladder::remote(call));
                 }
             }
         }

@@ -4,6 +4,7 @@ mod gather;
 mod key;
 mod split;
 
+pub use crate::fanout::{AnyPart, Part, fan_out};
 pub use futures_util::Stream;
 pub use gather::{Answer, Gather, Item, ItemStatus};
 pub use key::{KeyField, common_key, key};

@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod call;
 mod error;
+mod fanout;
 mod flight;
 mod fresh;
 #[doc(hidden)]
@@ -15,8 +18,15 @@ mod method;
 pub mod mock;
 mod network;
 mod policy;
+#[cfg(test)]
+mod probe;
 mod reply;
+mod restrict;
+mod scope;
+mod settings;
+mod shared;
 mod slot;
+mod span;
 mod stats;
 mod stream;
 pub mod tonic;
@@ -25,6 +35,7 @@ mod wire;
 pub use batch::{BatchGlue, ItemError, SplitGlue};
 pub use call::{Call, CallFuture, CallOptions};
 pub use error::{Code, Error};
+pub use fanout::{Degraded, within};
 pub use fresh::{Fresh, ParseTokenError, Token};
 pub use local::Verdict;
 pub use mesh::{Mesh, MeshBuilder};
@@ -32,8 +43,10 @@ pub use method::{Key, Method};
 pub use network::{CellStats, Colocated, Connecting, Connector, InMemory, Incoming, Io, State, Tcp};
 pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
 pub use reply::{Reply, Source};
+pub use scope::RequestScope;
+pub use settings::Settings;
 pub use slot::Slot;
-pub use stats::Stats;
+pub use stats::{MethodStats, Stats};
 pub use stream::{StreamCall, Streaming};
 
 pub use cell_map::KeyError;

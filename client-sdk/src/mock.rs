@@ -4,7 +4,7 @@
 //! [`within`](MockMesh) it.
 
 use crate::{
-    Code, Error, Mesh, Method, MethodPolicy,
+    Code, Error, Mesh, Method, MethodPolicy, Settings,
     wire::{Destination, Wire, WireCall, WireReply, WireStream},
 };
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl MockMesh {
     /// The mesh, for clients. What is said of answers later on counts for it too.
     #[must_use]
     pub fn mesh(&self) -> Mesh {
-        Mesh::over(Arc::new(self.clone()))
+        Mesh::over(Arc::new(self.clone()), Settings { batching: false, ..Settings::default() })
     }
 
     /// What a unary method answers from now on.
@@ -144,10 +144,6 @@ impl Wire for MockMesh {
         };
         let answer = answer.map_err(|error| error.in_method(call.policy.path));
         ready(answer.map(|messages| -> Box<dyn WireStream> { Box::new(MockStream(messages)) })).boxed()
-    }
-
-    fn batches(&self) -> bool {
-        false
     }
 
     fn destination(&self, _policy: &MethodPolicy, _key: Option<&[u8]>) -> Destination {

@@ -4,7 +4,7 @@ use crate::{
     Call, CallOptions, Code, Criticality, Error, Mesh, Method, MethodPolicy, Slot,
     ladder::frame,
     method::prepare,
-    slot::Counts,
+    stats::Counts,
     wire::{Wants, WireCall, WireStream},
 };
 use bytes::Bytes;
@@ -90,8 +90,8 @@ async fn open<M: Method>(call: Call<'_, M>) -> Result<Streaming<M::Response>, Er
     Counts::add(&counts.logical);
     let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = deadline(policy, &options)?;
-    let frame = frame(&request);
-    let wants = Wants { key_in_metadata, no_retry: options.no_retry };
+    let frame = frame(&request)?;
+    let wants = Wants { key_in_metadata, no_retry: options.no_retry, among_others: false };
     let wire = WireCall { policy, frame, key, deadline, fresh: options.fresh, metadata: options.metadata, wants };
     Counts::add(&counts.wire);
     let stream = mesh.wire().stream(wire).await.inspect_err(|_| {
