@@ -157,24 +157,19 @@ impl Network {
                 return landed.filter(|_| may_go_on).ok_or_else(aborted);
             }
             let next = retry.next(&outcome, at, place.asked, now, self.chance());
-            if !matches!(next, Next::Park(_)) {
-                misses += missed(&outcome, &place);
+            if missed(&outcome, &place) && !matches!(next, Next::Park(_)) {
+                misses += 1;
             }
+            // What was never sent is no load: sending it elsewhere takes nothing of the budget.
             let (budgeted, lost) = match outcome {
                 Outcome::Lost => (true, true),
+                Outcome::Refused | Outcome::Unavailable(_) => (true, false),
                 Outcome::Unsent => {
                     count(&tally.counts.unsent);
-                    (true, false)
+                    (false, false)
                 }
-                Outcome::Refused | Outcome::Unavailable(_) => (true, false),
                 Outcome::WrongCell { owner, epochs, .. } => {
-                    // A cell names neither itself nor an older owner (OWN-8).
-                    if at != Some(&owner) && !place.asked.newer_than(epochs) {
-                        count(&tally.counts.redirects);
-                        if let Some(key) = job.key {
-                            self.owners.learn(key, Redirect { cell: owner, epochs });
-                        }
-                    }
+                    self.believe(job, &place, at, Redirect { cell: owner, epochs });
                     (false, false)
                 }
                 Outcome::Answer | Outcome::Moving { .. } => (false, false),
@@ -205,6 +200,18 @@ impl Network {
         }
     }
 
+    /// Keeps what a redirect says, be it followed or not, unless OWN-8 forbids to believe it: a cell names neither itself
+    /// nor an older owner.
+    fn believe(&self, job: &Job<'_>, place: &Place, at: Option<&CellId>, redirect: Redirect) {
+        if at == Some(&redirect.cell) || place.asked.newer_than(redirect.epochs) {
+            return;
+        }
+        count(&place.tally.counts.redirects);
+        if let Some(key) = job.key {
+            self.owners.learn(key, redirect);
+        }
+    }
+
     /// Decides where the next attempt goes.
     pub(super) fn place(&self, job: &Job<'_>, misses: u8, now: Instant) -> Result<Place, Error> {
         if self.is_closed() {
@@ -212,7 +219,7 @@ impl Network {
         }
         let dice = Dice { chance: self.chance(), now: now - self.origin };
         let place = self.world.load().place(job, misses, &self.owners, &self.parts(), dice);
-        if misses > 0 && matches!(place.target, Some(Target::Router(_))) {
+        if place.fallback {
             count(&place.tally.counts.fallbacks);
         }
         Ok(place)
@@ -326,11 +333,8 @@ fn note_sent(place: &Place, progress: &mut Progress) {
     progress.sent = progress.sent.saturating_add(1);
 }
 
-/// By how many a direct attempt missed: where all instances are down, a second look would find nothing new.
-fn missed(outcome: &Outcome, place: &Place) -> u8 {
-    match (outcome, &place.target) {
-        (Outcome::Answer | Outcome::Moving { .. } | Outcome::Unavailable(_), _) | (_, Some(Target::Router(_))) => 0,
-        (_, None) => MISSES,
-        (_, Some(_)) => 1,
-    }
+/// Whether a direct attempt missed: the cell was not reached, or was the wrong one.
+const fn missed(outcome: &Outcome, place: &Place) -> bool {
+    let direct = matches!(place.target, Some(Target::Instance(_) | Target::Inside(_)));
+    direct && !matches!(outcome, Outcome::Answer | Outcome::Moving { .. } | Outcome::Unavailable(_))
 }

@@ -28,7 +28,7 @@ pub struct CellStats {
     pub redirects: u64,
     /// Waits for a user who was moving.
     pub moving_waits: u64,
-    /// Attempts that went through a router because direct ones had failed.
+    /// Attempts that went through a router because direct ones failed, or were known to.
     pub fallbacks: u64,
     /// Connections made.
     pub connects: u64,

@@ -1,6 +1,7 @@
 //! What is known of the mesh, in the form that calls use. Immutable; replaced as a whole.
 
 use super::{
+    attempt::MISSES,
     colocated::{Colocated, Inside},
     job::Job,
     owners::Owners,
@@ -76,7 +77,7 @@ pub(super) struct Parts<'p> {
 /// Where an attempt goes.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// How to get there; none: it is known that nothing can be sent.
+    /// How to get there; none: it is known that nothing can be sent, not even to a router.
     pub target: Option<Target>,
     /// The cell that is to answer, as far as is known.
     pub tally: Arc<Tally>,
@@ -84,6 +85,8 @@ pub(super) struct Place {
     pub asked: OwnerEpochs,
     /// Epoch of the map that it was decided by.
     pub epoch: Option<HeaderValue>,
+    /// It goes through a router since no direct way works.
+    pub fallback: bool,
 }
 
 /// How to get to a place.
@@ -131,7 +134,7 @@ impl World {
         Self { map, restrictions, routers }
     }
 
-    /// Where a call goes, after so many direct attempts missed. `seeds` are the routers known from the beginning.
+    /// Where a call goes, after so many direct attempts missed.
     pub fn place(&self, job: &Job<'_>, misses: u8, owners: &Owners, parts: &Parts<'_>, dice: Dice) -> Place {
         let unknown = || self.by_router(&parts.tallies.routers, OwnerEpochs::ZERO, parts, dice);
         let Some(mapped) = &self.map else { return unknown() };
@@ -147,18 +150,22 @@ impl World {
             Decision::Refuse(_) => (None, OwnerEpochs::ZERO),
         };
         let Some(way) = cell.map(|cell| mapped.way(cell)) else { return unknown() };
-        let target = match way.inside.get(service) {
-            _ if job.no_direct || misses >= super::attempt::MISSES => None,
+        let hosts = way.hosts.get(service).map_or(&[][..], Vec::as_slice);
+        let inside = way.inside.get(service);
+        let target = match inside {
+            _ if job.no_direct || misses >= MISSES => None,
             Some(inside) => Some(Target::Inside(inside.clone())),
-            None => way.hosts.get(service).map(Vec::as_slice).and_then(|hosts| pick(hosts, dice)).map(Target::Instance),
+            None => pick(hosts, dice).map(Target::Instance),
         };
-        let hosted = || way.hosts.get(service).is_some_and(|hosts| !hosts.is_empty());
         match target {
-            Some(_) => Place { target, tally: Arc::clone(&way.tally), asked, epoch: Some(mapped.epoch.clone()) },
-            None if misses == 0 && !job.no_direct && hosted() => {
-                Place { target: None, tally: Arc::clone(&way.tally), asked, epoch: None }
+            Some(_) => {
+                let epoch = Some(mapped.epoch.clone());
+                Place { target, tally: Arc::clone(&way.tally), asked, epoch, fallback: false }
             }
-            None => self.by_router(&way.tally, asked, parts, dice),
+            None => {
+                let fallback = !job.no_direct && (inside.is_some() || !hosts.is_empty());
+                Place { fallback, ..self.by_router(&way.tally, asked, parts, dice) }
+            }
         }
     }
 
@@ -178,7 +185,7 @@ impl World {
     fn by_router(&self, tally: &Arc<Tally>, asked: OwnerEpochs, parts: &Parts<'_>, dice: Dice) -> Place {
         let router = pick(&self.routers, dice).or_else(|| pick(parts.seeds, dice));
         let epoch = self.map.as_ref().map(|mapped| mapped.epoch.clone());
-        Place { target: router.map(Target::Router), tally: Arc::clone(tally), asked, epoch }
+        Place { target: router.map(Target::Router), tally: Arc::clone(tally), asked, epoch, fallback: false }
     }
 }
 
