@@ -27,13 +27,14 @@ pub(super) fn client(
     let functions = rpcs.iter().map(function);
     quote! {
         #doc
+        #[allow(rustdoc::all)]
         #[derive(Clone, Debug)]
         pub struct #client {
             mesh_: ::client_sdk::Mesh,
             #(#fields: ::client_sdk::Slot<#markers>,)*
         }
 
-        #[allow(clippy::all, clippy::pedantic)]
+        #[allow(clippy::all, clippy::pedantic, rustdoc::all)]
         impl #client {
             /// gRPC service config of the service, as JSON, for clients in other languages.
             pub const SERVICE_CONFIG: &'static str = include_str!(#config);

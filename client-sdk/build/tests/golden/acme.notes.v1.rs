@@ -1,6 +1,7 @@
 /// Client of `acme.notes.v1.NoteService`, through a mesh.
 ///
 /// Notes of a user.
+#[allow(rustdoc::all)]
 #[derive(Clone, Debug)]
 pub struct NoteServiceClient {
     mesh_: ::client_sdk::Mesh,
@@ -8,7 +9,7 @@ pub struct NoteServiceClient {
     batch_get_notes: ::client_sdk::Slot<note_service_methods::BatchGetNotes>,
     watch_notes: ::client_sdk::Slot<note_service_methods::WatchNotes>,
 }
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic, rustdoc::all)]
 impl NoteServiceClient {
     /// gRPC service config of the service, as JSON, for clients in other languages.
     pub const SERVICE_CONFIG: &'static str = include_str!(

@@ -39,9 +39,8 @@ impl NoteService for Notes {
         request: Request<WatchNotesRequest>,
     ) -> Result<Response<Self::WatchNotesStream>, Status> {
         let owner = request.into_inner().owner;
-        let notes = ["first", "second"].map(|note| {
-            Ok(WatchNotesResponse { note_id: note.to_owned(), text: self.text(owner.as_ref(), note) })
-        });
+        let notes = ["first", "second"]
+            .map(|note| Ok(WatchNotesResponse { note_id: note.to_owned(), text: self.text(owner.as_ref(), note) }));
         Ok(Response::new(Box::pin(tonic::codegen::tokio_stream::iter(notes))))
     }
 }
