@@ -1,9 +1,10 @@
 //! The mesh as a client sees it: one for each process.
 
 use crate::{
-    CallOptions, Error, Method, MethodPolicy, Slot,
+    CallOptions, Error, LocalLogic, LocalSettings, LocalStats, Method, MethodPolicy, Slot,
     flight::Flights,
     ladder,
+    local::{Locals, Logics},
     slot::{Counts, SlotInner},
     wire::Wire,
 };
@@ -25,12 +26,34 @@ pub struct Mesh(Arc<Inner>);
 
 struct Inner {
     wire: Arc<dyn Wire>,
+    locals: Locals,
     slots: Mutex<HashMap<&'static str, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Default)]
-pub struct MeshBuilder {}
+pub struct MeshBuilder {
+    logics: Logics,
+}
+
+impl MeshBuilder {
+    /// Answers a method inside the client.
+    ///
+    /// # Errors
+    /// If it is not the logic that the method's policy names, if its method or its feeds are none that it may have, or
+    /// if there is one for the method already.
+    pub fn local_logic(mut self, logic: impl LocalLogic) -> Result<Self, Error> {
+        self.logics.register(logic)?;
+        Ok(self)
+    }
+
+    /// How the data of local answers is kept fresh.
+    #[must_use]
+    pub fn local_settings(mut self, settings: LocalSettings) -> Self {
+        self.logics.settings = settings;
+        self
+    }
+}
 
 impl std::fmt::Debug for Mesh {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,9 +68,26 @@ impl Mesh {
         MeshBuilder::default()
     }
 
-    /// Over this wire.
-    pub(crate) fn over(wire: Arc<dyn Wire>) -> Self {
-        Self(Arc::new(Inner { wire, slots: Mutex::default() }))
+    /// Over this wire, with these logics.
+    pub(crate) fn over(wire: Arc<dyn Wire>, logics: Logics) -> Self {
+        let locals = logics.start(Arc::clone(&wire));
+        Self(Arc::new(Inner { wire, locals, slots: Mutex::default() }))
+    }
+
+    /// What is known of the local logics and their data.
+    #[must_use]
+    pub fn local_stats(&self) -> LocalStats {
+        self.0.locals.stats()
+    }
+
+    /// Switches a local logic on again that was switched off because its answers differed from the server's. False if
+    /// there is none of this name.
+    pub fn enable_local_logic(&self, name: &str) -> bool {
+        self.0.locals.enable(name) > 0
+    }
+
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.0.locals
     }
 
     pub(crate) fn wire(&self) -> &dyn Wire {
@@ -59,7 +99,7 @@ impl Mesh {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || -> Arc<dyn Any + Send + Sync> {
             let policy: &'static MethodPolicy = const { &M::POLICY };
-            Arc::new(SlotInner::<M> { policy, evaluator: None, flights: Flights::default(), counts: Counts::default() })
+            Arc::new(SlotInner::<M> { policy, evaluator: self.0.locals.evaluator::<M>(), flights: Flights::default(), counts: Counts::default() })
         };
         let slot = Arc::clone(slots.entry(M::POLICY.path).or_insert_with(new));
         // Two generated clients of one method, in two crates, are two types: each has a slot of its own then.

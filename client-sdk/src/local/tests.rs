@@ -1,0 +1,9 @@
+//! Local answers over scripted feeds, in paused time.
+
+mod bounds;
+mod lease;
+mod moves;
+mod random;
+mod registration;
+mod shadow;
+mod world;
