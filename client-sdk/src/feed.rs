@@ -16,8 +16,8 @@ mod snapshot;
 mod track;
 mod users;
 
-pub(crate) use follow::Line;
 pub use feeds::{FeedStats, Feeds};
+pub(crate) use follow::Line;
 pub use global::GlobalData;
 pub use message::{FeedEvent, FeedMessage};
 pub use moment::{Clock, Moment};

@@ -28,9 +28,8 @@ pub(crate) async fn remote<M: Method>(call: Call<'_, M>) -> Result<Reply<M::Resp
         *id = uuid::Uuid::now_v7().to_string();
     }
     let deadline = mesh.deadline(slot.policy, &options)?;
-    let key = M::key(&request).map_err(|error| {
-        Error::new(crate::Code::InvalidArgument, error.to_string()).in_method(slot.policy.path)
-    })?;
+    let key = M::key(&request)
+        .map_err(|error| Error::new(crate::Code::InvalidArgument, error.to_string()).in_method(slot.policy.path))?;
     let wire = WireCall {
         policy: slot.policy,
         frame: frame(&request),

@@ -13,21 +13,19 @@ mod method;
 mod policy;
 mod reply;
 mod slot;
-mod stream;
 mod wire;
 
 pub use batch::{BatchGlue, ItemError, SplitGlue};
 pub use call::{Call, CallFuture, CallOptions};
 pub use error::{Code, Error};
-pub use fresh::{Fresh, ParseTokenError, Token};
 pub use feed::{Feed, FeedEvent, FeedMessage, FeedStats, GlobalFeed, LocalSettings, Piece, Position, UserFeed};
+pub use fresh::{Fresh, ParseTokenError, Token};
 pub use local::{Data, Global, LocalLogic, LocalState, LocalStats, LogicStats, PerUser, Verdict};
 pub use mesh::{Mesh, MeshBuilder};
 pub use method::{Key, Method};
 pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
 pub use reply::{Reply, Source};
 pub use slot::Slot;
-pub use stream::{StreamCall, Streaming};
 
 pub use mesh_policy::{Criticality, Idempotency, Scope};
 /// What generated code needs; not meant to be used by hand.

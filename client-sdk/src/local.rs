@@ -10,6 +10,7 @@ mod fit;
 mod locals;
 mod shadow;
 mod switch;
+mod wall;
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,12 @@ impl Mesh {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || -> Arc<dyn Any + Send + Sync> {
             let policy: &'static MethodPolicy = const { &M::POLICY };
-            Arc::new(SlotInner::<M> { policy, evaluator: self.0.locals.evaluator::<M>(), flights: Flights::default(), counts: Counts::default() })
+            Arc::new(SlotInner::<M> {
+                policy,
+                evaluator: self.0.locals.evaluator::<M>(),
+                flights: Flights::default(),
+                counts: Counts::default(),
+            })
         };
         let slot = Arc::clone(slots.entry(M::POLICY.path).or_insert_with(new));
         // Two generated clients of one method, in two crates, are two types: each has a slot of its own then.

@@ -4,15 +4,14 @@ use super::{
     Clock, Feed, LocalSettings, Moment, Position,
     pause::Pause,
     snapshot::Slot,
-    track::{Step, Track, TrackError},
+    track::{Batch, Step, Track, TrackError},
 };
 use crate::{
     Code, Error, Fresh, Method, MethodPolicy, ladder,
-    wire::{Wire, WireCall},
+    wire::{Wire, WireCall, WireStream},
 };
-use cell_map::{CellId, UserKey};
+use cell_map::UserKey;
 use prost::Message;
-use shop_logic::Batch;
 use std::{
     sync::{
         Arc,
@@ -22,6 +21,7 @@ use std::{
 };
 use tokio::{
     sync::Semaphore,
+    task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
@@ -65,9 +65,20 @@ impl FollowError {
         }
     }
 
-    /// Whether the data must not be used any more.
+    /// Whether what was applied must not be used any more: it may lack something, or is too large.
     fn spoils(&self) -> bool {
-        matches!(self, Self::TooLarge { .. }) || matches!(self, Self::Track(error) if error.spoils())
+        matches!(self, Self::TooLarge { .. } | Self::Track(TrackError::Disordered { .. }))
+    }
+
+    /// Whether everything is to be asked for: there is nothing to go on from, or another home has to tell.
+    fn begins_anew(&self) -> bool {
+        match self {
+            Self::Track(error) => !matches!(error, TrackError::Behind { .. }),
+            Self::Stream(error) => {
+                error.domain() == "cellmesh" && matches!(error.reason(), Some("MOVED" | "WRONG_CELL"))
+            }
+            _ => self.spoils(),
+        }
     }
 }
 
@@ -109,6 +120,16 @@ pub(crate) struct Follower<F: Feed, T> {
 /// Makes the request of a feed's stream.
 pub(crate) type Subscribe<F> = fn(Option<&UserKey>, Option<Position>) -> <<F as Feed>::Stream as Method>::Request;
 
+/// An opened stream.
+struct Open<I> {
+    stream: Box<dyn WireStream>,
+    track: Track<I>,
+    /// When it was asked for.
+    at: Moment,
+    /// How long it is followed.
+    lasts: Duration,
+}
+
 impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
     pub async fn run(self) {
         let mut pause = Pause::new();
@@ -117,9 +138,12 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
         let mut afresh = false;
         loop {
             let begun = Instant::now();
-            let Err(error) = self.stream(&mut floor, afresh).await else { continue };
+            let Err(error) = self.stream(&mut floor, afresh).await else {
+                afresh = false;
+                continue;
+            };
             self.counts.failed.fetch_add(1, Relaxed);
-            afresh = matches!(&error, FollowError::Track(track) if !track.is_behind());
+            afresh = error.begins_anew();
             if error.spoils() {
                 self.target.slot().clear();
                 self.target.holds(0);
@@ -133,87 +157,90 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
 
     /// Follows one stream to its planned end.
     async fn stream(&self, floor: &mut Position, afresh: bool) -> Result<(), FollowError> {
-        let Line { wire, clock, settings } = &self.line;
-        let mut permit = match &self.opening {
+        let mut opening = match &self.opening {
             Some(opening) => opening.acquire().await.ok(),
             None => None,
         };
-        let policy: &'static MethodPolicy = const { &<F::Stream as Method>::POLICY };
-        let applied = self.target.slot().see().map(|seen| seen.position());
-        *floor = applied.map_or(*floor, |applied| applied.max(*floor));
-        let from = applied.filter(|_| !afresh);
+        let Open { mut stream, mut track, at, lasts } = self.open(*floor, afresh).await?;
+        let Line { clock, settings, .. } = &self.line;
+        let silence = settings.silence();
+        let mut snapshot_bytes = 0;
+        loop {
+            let Some(left) = lasts.checked_sub(clock.now().since(at)) else { return Ok(()) };
+            let bytes = match timeout(silence.min(left), stream.next()).await {
+                Ok(next) => next?.ok_or(FollowError::Ended)?,
+                Err(_) if left <= silence => return Ok(()),
+                Err(_) => return Err(FollowError::Silent(silence)),
+            };
+            let received = clock.now();
+            let message = <F::Stream as Method>::Response::decode(&bytes[..]);
+            let message = message.map_err(|error| FollowError::Unreadable(error.to_string()))?;
+            let step = track.take(received, F::read(message).map_err(FollowError::Unreadable)?)?;
+            if track.in_snapshot() {
+                snapshot_bytes += bytes.len();
+                self.check_size(snapshot_bytes)?;
+                continue;
+            }
+            snapshot_bytes = 0;
+            if let Some(step) = step {
+                *floor = self.apply(step).await?;
+                drop(opening.take());
+            }
+            self.check_late(clock.now().since(at))?;
+        }
+    }
 
-        let opened = clock.now();
-        let until = settings.longest_stream.mul_f64(1.0 - rand::random::<f64>() / 10.0);
-        let lasts = policy.max_deadline.map_or(until, |max| until.min(max));
+    async fn open(&self, floor: Position, afresh: bool) -> Result<Open<F::Item>, FollowError> {
+        let Line { wire, clock, settings } = &self.line;
+        let policy: &'static MethodPolicy = const { &<F::Stream as Method>::POLICY };
+        let from = self.target.slot().see().map(|seen| seen.position()).filter(|_| !afresh);
+        let longest = policy.max_deadline.map_or(settings.longest_stream, |max| max.min(settings.longest_stream));
+        let lasts = longest.mul_f64(1.0 - rand::random::<f64>() / 10.0);
+        let at = clock.now();
         let call = WireCall {
             policy,
             frame: ladder::frame(&(self.subscribe)(self.key.as_ref(), from)),
             key: self.key.clone(),
-            deadline: (Instant::now() + lasts + settings.silence()).into_std(),
+            deadline: (Instant::now() + longest).into_std(),
             fresh: Fresh::Any,
             metadata: None,
         };
         self.counts.opened.fetch_add(1, Relaxed);
         let silence = settings.silence();
-        let silent = |_| FollowError::Silent(silence);
-        let mut stream = timeout(silence, wire.stream(call)).await.map_err(silent)??;
-        let mut track = Track::new(opened, from, *floor);
-        let mut snapshot_bytes = 0;
-        loop {
-            let held = clock.now().since(opened);
-            let Some(left) = lasts.checked_sub(held) else { return Ok(()) };
-            let next = match timeout(silence.min(left), stream.next()).await {
-                Ok(next) => next?.ok_or(FollowError::Ended)?,
-                Err(_) if left <= silence => return Ok(()),
-                Err(elapsed) => return Err(silent(elapsed)),
-            };
-            let received = clock.now();
-            let max = settings.max_snapshot_bytes;
-            let message = <F::Stream as Method>::Response::decode(&next[..]);
-            let message = message.map_err(|error| FollowError::Unreadable(error.to_string()))?;
-            let step = track.take(received, F::read(message).map_err(FollowError::Unreadable)?)?;
-            if track.in_snapshot() {
-                snapshot_bytes += next.len();
-                if snapshot_bytes > max {
-                    return Err(FollowError::TooLarge { bytes: snapshot_bytes, max });
-                }
-                continue;
-            }
-            snapshot_bytes = 0;
-            match step {
-                None => {}
-                Some(Step::Confirm(position, as_of)) => {
-                    self.target.slot().confirm(position, as_of);
-                    (*floor, permit) = (position, None);
-                }
-                Some(Step::Apply(batch, as_of)) => {
-                    (*floor, permit) = (batch.position, None);
-                    self.apply(batch, as_of, stream.cell().cloned()).await?;
-                }
-            }
-            self.check_late(clock.now().since(opened))?;
-        }
+        let opened = timeout(silence, wire.stream(call)).await;
+        let stream = opened.map_err(|_| FollowError::Silent(silence))??;
+        Ok(Open { stream, track: Track::new(at, from, floor), at, lasts })
     }
 
-    /// Puts a batch on top of a copy of what is there, and shows the copy.
-    async fn apply(&self, batch: Batch<F::Item>, as_of: Option<Moment>, cell: Option<CellId>) -> Result<(), FollowError> {
+    /// Does what a message comes to; up to where the data goes then.
+    async fn apply(&self, step: Step<F::Item>) -> Result<Position, FollowError> {
         let slot = self.target.slot();
-        let base = slot.see().filter(|_| !batch.replace);
+        let Batch { replace, items, position, as_of } = match step {
+            Step::Apply(batch) => batch,
+            Step::Confirm(position, as_of) => {
+                slot.confirm(position, as_of);
+                return Ok(position);
+            }
+        };
+        // On top of a copy, so that whoever looks at what is there goes on undisturbed.
+        let base = slot.see().filter(|_| !replace);
         let mut data = base.map_or_else(F::Snapshot::default, |seen| seen.data.clone());
-        for (at, item) in batch.items.into_iter().enumerate() {
+        for (at, item) in items.into_iter().enumerate() {
             F::apply(&mut data, item);
             if at % TURN == TURN - 1 {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
         }
-        let (bytes, max) = (F::bytes(&data), self.line.settings.max_snapshot_bytes);
-        if bytes > max {
-            return Err(FollowError::TooLarge { bytes, max });
-        }
-        slot.publish(data, batch.position, as_of, cell, self.line.clock.now());
+        let bytes = F::bytes(&data);
+        self.check_size(bytes)?;
+        slot.publish(data, position, as_of, self.line.clock.now());
         self.target.holds(bytes);
-        Ok(())
+        Ok(position)
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), FollowError> {
+        let max = self.line.settings.max_snapshot_bytes;
+        if bytes > max { Err(FollowError::TooLarge { bytes, max }) } else { Ok(()) }
     }
 
     /// Gives up a stream whose messages come, but long after they were sent.

@@ -45,6 +45,14 @@ impl Default for LocalSettings {
 }
 
 impl LocalSettings {
+    /// The same with times that can be calculated with: a millisecond to a year.
+    pub(crate) fn bounded(mut self) -> Self {
+        for time in [&mut self.lease, &mut self.heartbeat, &mut self.longest_stream, &mut self.idle] {
+            *time = (*time).clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 3600));
+        }
+        self
+    }
+
     /// How long a stream may be silent.
     pub(crate) fn silence(&self) -> Duration {
         self.heartbeat * 3

@@ -42,7 +42,11 @@ impl<E: Keyed> Shards<E> {
     pub fn new(capacity: usize) -> Self {
         let count = (capacity / SHARD).clamp(1, 1 << 16).next_power_of_two();
         let shard = |_| Shard { entries: ArcSwap::from_pointee(HashTable::new()), writing: Mutex::new(()) };
-        Self { hasher: DefaultHashBuilder::default(), shards: (0..count).map(shard).collect(), len: AtomicUsize::new(0) }
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            shards: (0..count).map(shard).collect(),
+            len: AtomicUsize::new(0),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -86,7 +90,8 @@ impl<E: Keyed> Shards<E> {
 
     /// The least recently used among the entries of a few shards, `chance` says which; all of them in a small map.
     pub fn old(&self, chance: u64, candidate: impl Fn(&E) -> bool) -> Option<Arc<E>> {
-        let shards = (0..self.shards.len()).map(|at| &self.shards[(chance as usize).wrapping_add(at) % self.shards.len()]);
+        let shards =
+            (0..self.shards.len()).map(|at| &self.shards[(chance as usize).wrapping_add(at) % self.shards.len()]);
         let mut seen = 0;
         let mut oldest: Option<Arc<E>> = None;
         for shard in shards {

@@ -2,7 +2,6 @@
 
 use super::{Clock, Moment, Position};
 use arc_swap::{ArcSwap, Guard};
-use cell_map::CellId;
 use std::{
     sync::{
         Arc, OnceLock,
@@ -18,7 +17,6 @@ static VERSIONS: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub struct Published<S> {
     pub(crate) data: S,
-    cell: Option<CellId>,
     incarnation: u64,
     sequence: AtomicU64,
     confirmed: AtomicI64,
@@ -31,20 +29,18 @@ pub(crate) type Seen<S> = Guard<Arc<Published<S>>>;
 
 /// How data stands that is looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
+pub struct Standing {
     /// As of when it is complete.
     pub(crate) confirmed: Moment,
     /// A user's (user_epoch, position); none for global data.
     pub(crate) user: Option<Position>,
-    /// The cell that sent a user's data.
-    pub(crate) cell: Option<&'a CellId>,
     /// Its state: the same number, the same data.
     pub(crate) version: u64,
 }
 
-impl Standing<'_> {
+impl Standing {
     /// Of nothing.
-    pub(crate) const BEST: Self = Self { confirmed: Moment(i64::MAX), user: None, cell: None, version: 0 };
+    pub(crate) const BEST: Self = Self { confirmed: Moment(i64::MAX), user: None, version: 0 };
 
     /// Of two things looked at together: as good as the worse one.
     pub(crate) fn with(self, other: Self) -> Self {
@@ -54,14 +50,14 @@ impl Standing<'_> {
         };
         let version = self.version.wrapping_add(other.version);
         // Versions only grow: sums are equal only if both parts are.
-        Self { confirmed: self.confirmed.min(other.confirmed), user, cell: self.cell.or(other.cell), version }
+        Self { confirmed: self.confirmed.min(other.confirmed), user, version }
     }
 }
 
 impl<S> Published<S> {
-    fn new(data: S, cell: Option<CellId>, position: Position, confirmed: Moment, version: u64) -> Self {
+    fn new(data: S, position: Position, confirmed: Moment, version: u64) -> Self {
         let (sequence, confirmed) = (AtomicU64::new(position.sequence), AtomicI64::new(confirmed.0));
-        Self { data, cell, incarnation: position.incarnation, sequence, confirmed, version }
+        Self { data, incarnation: position.incarnation, sequence, confirmed, version }
     }
 
     /// Up to where it is complete.
@@ -75,9 +71,8 @@ impl<S> Published<S> {
     }
 
     /// How the data stands.
-    pub(crate) fn standing(&self) -> Standing<'_> {
-        let (user, cell) = (Some(self.position()), self.cell.as_ref());
-        Standing { confirmed: self.confirmed(), user, cell, version: self.version }
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { confirmed: self.confirmed(), user: Some(self.position()), version: self.version }
     }
 }
 
@@ -107,10 +102,10 @@ impl<S: Default> Slot<S> {
     }
 
     /// Replaces the data. It is complete as of then, and not less than what it replaces.
-    pub fn publish(&self, data: S, position: Position, as_of: Option<Moment>, cell: Option<CellId>, now: Moment) {
+    pub fn publish(&self, data: S, position: Position, as_of: Option<Moment>, now: Moment) {
         let confirmed = self.published.load().confirmed().max(as_of.unwrap_or(Moment::NEVER));
         let version = VERSIONS.fetch_add(1, Relaxed);
-        self.published.store(Arc::new(Published::new(data, cell, position, confirmed, version)));
+        self.published.store(Arc::new(Published::new(data, position, confirmed, version)));
         self.first.get_or_init(|| now.since(self.made));
     }
 
@@ -128,6 +123,6 @@ impl<S: Default> Slot<S> {
     }
 
     fn nothing() -> Published<S> {
-        Published::new(S::default(), None, Position::default(), Moment::NEVER, 0)
+        Published::new(S::default(), Position::default(), Moment::NEVER, 0)
     }
 }

@@ -5,21 +5,28 @@
 //! agree, they only must run alike; where the sender's runs ahead (or ours stood still, as in a machine that slept), the
 //! opening is taken to be as much earlier.
 
-use super::{FeedEvent, FeedMessage, Moment, Position};
-use shop_logic::{Assembler, Batch, ReplicationError};
-use std::time::Duration;
+use super::{FeedEvent, FeedMessage, Moment, Piece, Position};
+use std::{cmp::Ordering, time::Duration};
 
 /// Why the messages of a stream cannot be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TrackError {
-    /// As the pieces say.
-    #[error(transparent)]
-    Replication(#[from] ReplicationError),
-    /// A change without a snapshot before it.
-    #[error("the stream starts with a change at {0:?}, without a snapshot")]
+    /// Of an older history, or a snapshot from before what is applied: a copy that lags, or a home that is none any more.
+    #[error("{got:?} is behind {applied:?}")]
+    Behind {
+        /// Of the message.
+        got: Position,
+        /// What is applied, or was.
+        applied: Position,
+    },
+    /// A change, or its absence, in a history of which there is no snapshot.
+    #[error("the history at {0:?} starts without a snapshot")]
     NoSnapshot(Position),
+    /// Two histories in one snapshot.
+    #[error("a snapshot of several histories ends at {0:?}")]
+    Mixed(Position),
     /// A position below one that came before it, or a change where a heartbeat said that there was none.
-    #[error("position {got:?} came after {seen:?}")]
+    #[error("{got:?} came after {seen:?}")]
     Disordered {
         /// Of the message.
         got: Position,
@@ -28,47 +35,57 @@ pub(crate) enum TrackError {
     },
 }
 
-impl TrackError {
-    /// Whether what was applied may lack something: it must not be used any more.
-    pub fn spoils(&self) -> bool {
-        matches!(self, Self::Disordered { .. } | Self::Replication(ReplicationError::Disordered))
-    }
-
-    /// Whether the sender is behind what is applied: asking again, it may have caught up.
-    pub fn is_behind(&self) -> bool {
-        use ReplicationError::{OlderIncarnation, OlderSnapshot};
-        matches!(self, Self::Replication(OlderIncarnation { .. } | OlderSnapshot { .. }))
-    }
-}
-
 /// What to do after a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<I> {
     /// What is applied is complete up to this position, as of then.
     Confirm(Position, Moment),
-    /// Apply this; complete as of then, if it is known.
-    Apply(Batch<I>, Option<Moment>),
+    /// Apply these items.
+    Apply(Batch<I>),
+}
+
+/// What is applied at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Batch<I> {
+    /// Whether everything that is there goes first: a whole snapshot.
+    pub replace: bool,
+    /// New states, in order.
+    pub items: Vec<I>,
+    /// Up to where the data goes then.
+    pub position: Position,
+    /// As of when it is complete, if that is known.
+    pub as_of: Option<Moment>,
 }
 
 /// One stream, from its opening to its end.
+///
+/// Unlike a table that one writer's stream fills, a snapshot here is replaced whenever another history begins, and a
+/// snapshot under way need not say its position before its end.
 #[derive(Debug)]
 pub(crate) struct Track<I> {
-    assembler: Assembler<I>,
     /// When the sender began to count, at the latest.
     opened: Moment,
     /// Up to where the data goes; none: there is none.
     applied: Option<Position>,
+    /// No snapshot below it is applied.
+    floor: Position,
     /// The last position of this stream.
     seen: Option<Position>,
-    /// Inside a snapshot: as of when it is complete.
-    snapshot: Option<Moment>,
+    /// A snapshot under way.
+    snapshot: Option<Snapshot<I>>,
+}
+
+#[derive(Debug)]
+struct Snapshot<I> {
+    items: Vec<I>,
+    position: Option<Position>,
+    as_of: Moment,
 }
 
 impl<I> Track<I> {
     /// For a stream that was asked for at `opened`, to go on from `applied`. Nothing below `floor` is applied.
     pub fn new(opened: Moment, applied: Option<Position>, floor: Position) -> Self {
-        let assembler = Assembler::new(applied.unwrap_or(floor), usize::MAX);
-        Self { assembler, opened, applied, seen: None, snapshot: None }
+        Self { opened, applied, floor, seen: None, snapshot: None }
     }
 
     /// Whether a snapshot is under way.
@@ -85,44 +102,70 @@ impl<I> Track<I> {
         self.opened = self.opened.min(received.earlier(elapsed));
         let as_of = self.opened.later(elapsed).earlier(Duration::from_millis(message.behind_ms));
         match message.event {
+            FeedEvent::Piece(piece) if piece.snapshot_start || self.in_snapshot() => self.snapshot(piece, as_of),
+            FeedEvent::Piece(piece) => self.change(piece, message.complete.then_some(as_of)),
             FeedEvent::Heartbeat(position) => self.heartbeat(position, as_of),
-            FeedEvent::Piece(piece) if piece.snapshot_start || self.in_snapshot() => {
-                // What was committed before its first piece is in one of its pieces.
-                let as_of = *self.snapshot.get_or_insert(as_of);
-                let Some(batch) = self.assembler.take(piece)? else { return Ok(None) };
-                (self.applied, self.seen, self.snapshot) = (Some(batch.position), Some(batch.position), None);
-                Ok(Some(Step::Apply(batch, Some(as_of))))
-            }
-            FeedEvent::Piece(piece) => {
-                let got = piece.position;
-                let applied = self.applied.ok_or(TrackError::NoSnapshot(got))?;
-                let backwards = self.seen.filter(|seen| got < *seen || (got == *seen && got > applied));
-                if let Some(seen) = backwards.filter(|seen| seen.incarnation == got.incarnation) {
-                    return Err(TrackError::Disordered { got, seen });
-                }
-                let batch = self.assembler.take(piece)?;
-                self.seen = Some(got);
-                let Some(batch) = batch else { return Ok(None) };
-                self.applied = Some(got);
-                Ok(Some(Step::Apply(batch, message.complete.then_some(as_of))))
-            }
         }
     }
 
-    fn heartbeat(&mut self, got: Position, as_of: Moment) -> Result<Option<Step<I>>, TrackError> {
-        let Some(applied) = self.applied.filter(|_| !self.in_snapshot()) else { return Ok(None) };
-        let (ours, theirs) = (applied.incarnation, got.incarnation);
-        match theirs.cmp(&ours) {
-            std::cmp::Ordering::Less => Err(ReplicationError::OlderIncarnation { got: theirs, applied: ours }.into()),
-            std::cmp::Ordering::Greater => Err(ReplicationError::NoSnapshot { got: theirs, applied: ours }.into()),
-            std::cmp::Ordering::Equal => {
-                if let Some(seen) = self.seen.filter(|seen| got < *seen) {
-                    return Err(TrackError::Disordered { got, seen });
-                }
-                self.seen = Some(got);
-                // A copy that is behind us knows nothing of what we have beyond it.
-                Ok((got >= applied).then_some(Step::Confirm(got, as_of)))
+    fn snapshot(&mut self, piece: Piece<I>, as_of: Moment) -> Result<Option<Step<I>>, TrackError> {
+        // What was committed before its first piece is in one of its pieces. One that starts over replaces the one begun.
+        let begun = self.snapshot.take().filter(|_| !piece.snapshot_start);
+        let mut snapshot = begun.unwrap_or(Snapshot { items: Vec::new(), position: None, as_of });
+        let got = piece.position;
+        if got != Position::default() {
+            if snapshot.position.is_some_and(|position| position.incarnation != got.incarnation) {
+                return Err(TrackError::Mixed(got));
             }
+            snapshot.position = snapshot.position.max(Some(got));
+        }
+        snapshot.items.extend(piece.items);
+        if !piece.snapshot_end {
+            self.snapshot = Some(snapshot);
+            return Ok(None);
+        }
+        let position = snapshot.position.unwrap_or_default();
+        if position < self.floor {
+            return Err(TrackError::Behind { got: position, applied: self.floor });
+        }
+        (self.applied, self.seen, self.floor) = (Some(position), Some(position), position);
+        let (items, as_of) = (snapshot.items, Some(snapshot.as_of));
+        Ok(Some(Step::Apply(Batch { replace: true, items, position, as_of })))
+    }
+
+    fn change(&mut self, piece: Piece<I>, as_of: Option<Moment>) -> Result<Option<Step<I>>, TrackError> {
+        let (got, items) = (piece.position, piece.items);
+        let applied = self.in_history(got)?.ok_or(TrackError::NoSnapshot(got))?;
+        let seen = self.seen.replace(got);
+        if let Some(seen) = seen.filter(|seen| got < *seen || (got == *seen && got > applied)) {
+            return Err(TrackError::Disordered { got, seen });
+        }
+        if got <= applied {
+            return Ok(None);
+        }
+        self.applied = Some(got);
+        Ok(Some(Step::Apply(Batch { replace: false, items, position: got, as_of })))
+    }
+
+    fn heartbeat(&mut self, got: Position, as_of: Moment) -> Result<Option<Step<I>>, TrackError> {
+        if self.in_snapshot() {
+            return Ok(None);
+        }
+        let Some(applied) = self.in_history(got)? else { return Ok(None) };
+        if let Some(seen) = self.seen.replace(got).filter(|seen| got < *seen) {
+            return Err(TrackError::Disordered { got, seen });
+        }
+        // A copy that is behind us knows nothing of what we have beyond it.
+        Ok((got >= applied).then_some(Step::Confirm(got, as_of)))
+    }
+
+    /// Up to where the data goes, if there is any; it must be of the history of this position.
+    fn in_history(&self, got: Position) -> Result<Option<Position>, TrackError> {
+        let Some(applied) = self.applied else { return Ok(None) };
+        match got.incarnation.cmp(&applied.incarnation) {
+            Ordering::Less => Err(TrackError::Behind { got, applied }),
+            Ordering::Greater => Err(TrackError::NoSnapshot(got)),
+            Ordering::Equal => Ok(Some(applied)),
         }
     }
 }
@@ -130,7 +173,6 @@ impl<I> Track<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Piece;
     use proptest::prelude::*;
 
     const fn at(incarnation: u64, sequence: u64) -> Position {
@@ -161,12 +203,11 @@ mod tests {
             (change(at(3, 12)), FeedMessage::heartbeat(0, at(3, 11))),
             (FeedMessage::heartbeat(0, at(3, 12)), change(at(3, 12))),
             (FeedMessage::heartbeat(0, at(3, 12)), change(at(3, 11))),
-            (piece(at(3, 12), true, false), piece(at(3, 12), true, true)),
         ] {
             let mut track = track();
             track.take(ms(1), first.clone()).unwrap();
             let error = track.take(ms(1), second.clone()).unwrap_err();
-            assert!(error.spoils() && !error.is_behind(), "{first:?}, {second:?}: {error}");
+            assert!(matches!(error, TrackError::Disordered { .. }), "{first:?}, {second:?}: {error}");
         }
     }
 
@@ -184,22 +225,21 @@ mod tests {
         assert_eq!(track().take(ms(1), FeedMessage::heartbeat(0, at(3, 9))), Ok(None));
         for behind in [FeedMessage::heartbeat(0, at(2, 99)), change(at(2, 99)), piece(at(3, 9), true, true)] {
             let error = track().take(ms(1), behind).unwrap_err();
-            assert!(error.is_behind() && !error.spoils(), "{error}");
+            assert!(matches!(error, TrackError::Behind { .. }), "{error}");
         }
     }
 
     #[test]
     fn a_new_history_or_none_starts_with_a_snapshot() {
         for message in [FeedMessage::heartbeat(0, at(4, 1)), change(at(4, 11))] {
-            let error = track().take(ms(1), message).unwrap_err();
-            assert!(!error.is_behind() && !error.spoils(), "{error}");
+            assert!(matches!(track().take(ms(1), message), Err(TrackError::NoSnapshot(_))));
         }
         assert!(matches!(track().take(ms(1), piece(at(4, 0), true, true)), Ok(Some(Step::Apply(..)))));
         // Nothing is there, but it is known how far it once was.
         let mut empty = Track::<u64>::new(ms(0), None, at(3, 10));
         assert_eq!(empty.take(ms(1), FeedMessage::heartbeat(0, at(3, 12))), Ok(None));
         assert!(matches!(empty.take(ms(1), change(at(3, 12))), Err(TrackError::NoSnapshot(_))));
-        assert!(empty.take(ms(1), piece(at(3, 9), true, true)).is_err_and(|error| error.is_behind()));
+        assert!(empty.take(ms(1), piece(at(3, 9), true, true)).is_err());
     }
 
     #[test]
@@ -208,12 +248,32 @@ mod tests {
         let dated = |ms, message: FeedMessage<u64>| FeedMessage { elapsed_ms: ms, ..message };
         assert_eq!(track.take(ms(20), dated(5, piece(at(3, 11), true, false))), Ok(None));
         assert_eq!(track.take(ms(30), dated(20, FeedMessage::heartbeat(0, at(3, 13)))), Ok(None));
-        let Ok(Some(Step::Apply(batch, as_of))) = track.take(ms(40), dated(30, piece(at(3, 12), false, true))) else {
-            panic!("it is whole");
+        let batch = Batch { replace: true, items: vec![11, 12], position: at(3, 12), as_of: Some(ms(5)) };
+        assert_eq!(track.take(ms(40), dated(30, piece(at(3, 12), false, true))), Ok(Some(Step::Apply(batch))));
+        assert_eq!(
+            track.take(ms(50), FeedMessage::heartbeat(45, at(3, 12)).behind_ms(40)),
+            Ok(Some(Step::Confirm(at(3, 12), ms(5))))
+        );
+    }
+
+    #[test]
+    fn a_snapshot_may_say_its_position_at_its_end_and_may_start_over() {
+        let mut track = track();
+        assert_eq!(track.take(ms(1), piece(at(0, 0), true, false)), Ok(None));
+        assert_eq!(track.take(ms(2), piece(at(0, 0), false, false)), Ok(None));
+        assert_eq!(track.take(ms(3), piece(at(0, 0), true, false)), Ok(None));
+        let Ok(Some(Step::Apply(batch))) = track.take(ms(4), piece(at(4, 2), false, true)) else {
+            panic!("it is whole")
         };
-        assert!(batch.replace && batch.items == [11, 12]);
-        assert_eq!(as_of, Some(ms(5)));
-        assert_eq!(track.take(ms(50), FeedMessage::heartbeat(45, at(3, 12)).behind_ms(40)), Ok(Some(Step::Confirm(at(3, 12), ms(5)))));
+        assert_eq!((batch.position, batch.items), (at(4, 2), vec![0, 2]));
+        // One that nothing was ever written to.
+        let mut empty = Track::<u64>::new(ms(0), None, at(0, 0));
+        assert!(matches!(empty.take(ms(1), piece(at(0, 0), true, true)), Ok(Some(Step::Apply(_)))));
+        // Two histories cannot be mixed, nor can a snapshot that says nothing go back.
+        let mut mixed = Track::<u64>::new(ms(0), None, at(0, 0));
+        assert_eq!(mixed.take(ms(1), piece(at(4, 1), true, false)), Ok(None));
+        assert_eq!(mixed.take(ms(1), piece(at(5, 1), false, true)), Err(TrackError::Mixed(at(5, 1))));
+        assert!(matches!(track.take(ms(5), piece(at(0, 0), true, true)), Err(TrackError::Behind { .. })));
     }
 
     proptest! {
@@ -267,7 +327,7 @@ mod tests {
                         prop_assert!(to >= stands);
                         stands = to;
                     }
-                    Ok(Some(Step::Apply(batch, _))) => {
+                    Ok(Some(Step::Apply(batch))) => {
                         prop_assert!(batch.position > stands || (batch.replace && batch.position >= at(stands.incarnation, 0)));
                         stands = batch.position;
                     }

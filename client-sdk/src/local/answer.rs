@@ -7,9 +7,10 @@ use super::{
     fit::Demand,
     shadow,
     switch::Switch,
+    wall::Wall,
 };
 use crate::{
-    CallOptions, Method, Reply, Source, Token,
+    CallOptions, Method, Reply, Source,
     feed::{Feeds, Line, Moment, Standing},
 };
 use std::{
@@ -17,7 +18,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::{runtime::Handle, sync::Semaphore};
 
@@ -30,13 +31,14 @@ pub(super) type Response<L> = <<L as LocalLogic>::Method as Method>::Response;
 
 /// A logic with its data.
 pub(super) struct Answerer<L: LocalLogic> {
-    logic: L,
+    logic: Arc<L>,
     data: <L::Data as DataSource>::Held,
     pub line: Line,
     lease: Duration,
     pub switch: Arc<Switch>,
     pub counts: Counts,
     started: Moment,
+    wall: Wall,
     sampler: Sampler,
     comparing: Arc<Semaphore>,
     runtime: Handle,
@@ -51,7 +53,7 @@ struct Sampler {
 
 impl Sampler {
     fn picks(&self, number: u64) -> bool {
-        self.every != 0 && number.wrapping_add(self.begin) % self.every == 0
+        self.every != 0 && number.wrapping_add(self.begin).is_multiple_of(self.every)
     }
 }
 
@@ -73,7 +75,7 @@ impl<L: LocalLogic> LogicReport for Answerer<L> {
 
 impl<L: LocalLogic> Answerer<L> {
     /// Begins to follow its data, on the runtime that this is called in.
-    pub fn start(logic: L, switch: Arc<Switch>, feeds: &mut Feeds) -> Arc<Self> {
+    pub fn start(logic: Arc<L>, switch: Arc<Switch>, feeds: &mut Feeds) -> Arc<Self> {
         let line = feeds.line.clone();
         let every = u64::from(line.settings.shadow_every);
         Arc::new_cyclic(|me| Self {
@@ -83,6 +85,7 @@ impl<L: LocalLogic> Answerer<L> {
             switch,
             counts: Counts::default(),
             started: line.clock.now(),
+            wall: Wall::new(),
             sampler: Sampler { every, begin: rand::random() },
             comparing: Arc::new(Semaphore::new(COMPARISONS)),
             runtime: Handle::current(),
@@ -98,8 +101,13 @@ impl<L: LocalLogic> Answerer<L> {
         <L::Data as DataSource>::see(&self.data, &ask)
     }
 
+    /// The time of day, if the logic looks at it.
+    pub fn wall_ms(&self, now: Moment) -> i64 {
+        if L::USES_TIME { self.wall.ms(now) } else { 0 }
+    }
+
     /// How that stands.
-    pub fn standing(seen: &Seen<L>) -> Standing<'_> {
+    pub fn standing(seen: &Seen<L>) -> Standing {
         <L::Data as DataSource>::standing(seen)
     }
 
@@ -133,12 +141,10 @@ impl<L: LocalLogic> Answerer<L> {
         let seen = self.see(request, now).ok_or(&self.counts.missing)?;
         let standing = Self::standing(&seen);
         let age = demand.met_by(&standing, now).ok_or(&self.counts.late)?;
-        let Verdict::Answer(value) = self.eval(&seen, wall_ms::<L>(), request) else {
+        let Verdict::Answer(value) = self.eval(&seen, self.wall_ms(now), request) else {
             return Err(&self.counts.unsure);
         };
-        let token = standing.user.zip(standing.cell);
-        let token = token.map(|(at, cell)| Token::new(cell.clone(), at.incarnation, at.sequence));
-        Ok(Reply::new(value, Source::Local { logic: L::NAME, age, stale }, token))
+        Ok(Reply::new(value, Source::Local { logic: L::NAME, age, stale }, None))
     }
 
     fn answered(&self, request: &Request<L>, now: Moment) {
@@ -158,7 +164,6 @@ impl<L: LocalLogic> Answerer<L> {
         let Some(me) = self.me.upgrade() else { return };
         let Ok(permit) = Arc::clone(&self.comparing).try_acquire_owned() else { return };
         let request = request.clone();
-        tracing::debug!(logic = L::NAME, method = <L::Method as Method>::POLICY.path, "answered inside the client");
         self.runtime.spawn(async move {
             shadow::compare(&me, &request).await;
             drop(permit);
@@ -183,15 +188,6 @@ impl<L: LocalLogic> Evaluator<L::Method> for Answerer<L> {
         Counts::add(&self.counts.stale);
         Some(reply)
     }
-}
-
-/// The time of day, if the logic looks at it.
-pub(super) fn wall_ms<L: LocalLogic>() -> i64 {
-    if !L::USES_TIME {
-        return 0;
-    }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub trait Source: Send + Sync + 'static {
     /// Its present state; nothing if some of it is not there.
     fn see(held: &Self::Held, ask: &Ask<'_>) -> Option<Self::Seen>;
     /// How that stands.
-    fn standing(seen: &Self::Seen) -> Standing<'_>;
+    fn standing(seen: &Self::Seen) -> Standing;
 }
 
 /// Whose data is looked at, and when.
@@ -72,8 +72,8 @@ impl<F: GlobalFeed> Source for Global<F> {
         held.slot().see()
     }
 
-    fn standing(seen: &Self::Seen) -> Standing<'_> {
-        Standing { user: None, cell: None, ..seen.standing() }
+    fn standing(seen: &Self::Seen) -> Standing {
+        Standing { user: None, ..seen.standing() }
     }
 }
 
@@ -106,7 +106,7 @@ impl<F: UserFeed> Source for PerUser<F> {
         held.see(ask.key, ask.now)
     }
 
-    fn standing(seen: &Self::Seen) -> Standing<'_> {
+    fn standing(seen: &Self::Seen) -> Standing {
         seen.standing()
     }
 }
@@ -141,7 +141,7 @@ macro_rules! together {
                 Some(($(seen.$at?,)+))
             }
 
-            fn standing(seen: &Self::Seen) -> Standing<'_> {
+            fn standing(seen: &Self::Seen) -> Standing {
                 Standing::BEST$(.with($part::standing(&seen.$at)))+
             }
         }

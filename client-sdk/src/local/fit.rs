@@ -1,6 +1,9 @@
 //! Whether data is fresh enough for a call: pure.
 
-use crate::{Fresh, Token, feed::{Moment, Standing}};
+use crate::{
+    Fresh, Token,
+    feed::{Moment, Standing},
+};
 use std::time::Duration;
 
 /// What a call demands of the data that answers it.
@@ -33,11 +36,11 @@ impl<'a> Demand<'a> {
 
     /// The data's age, if it will do. Data that was never complete does not, however old it may be; and data of nobody
     /// in particular shows no token.
-    pub fn met_by(&self, standing: &Standing<'_>, now: Moment) -> Option<Duration> {
+    pub fn met_by(&self, standing: &Standing, now: Moment) -> Option<Duration> {
         let age = now.since(standing.confirmed);
-        let shown = self.token.is_none_or(|token| {
-            standing.user.is_some_and(|user| token.is_met_by(user.incarnation, user.sequence))
-        });
+        let shown = self
+            .token
+            .is_none_or(|token| standing.user.is_some_and(|user| token.is_met_by(user.incarnation, user.sequence)));
         (shown && age <= self.max_age && standing.confirmed != Moment::NEVER).then_some(age)
     }
 }

@@ -20,18 +20,21 @@ use std::{
 };
 
 /// The logics that a mesh is to have.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Logics {
     pub settings: LocalSettings,
     registered: Vec<Registered>,
 }
 
+#[derive(Clone)]
 struct Registered {
     name: &'static str,
     minor: u32,
     method: TypeId,
-    start: Box<dyn FnOnce(Arc<Switch>, &mut Feeds) -> Running + Send>,
+    start: Start,
 }
+
+type Start = Arc<dyn Fn(Arc<Switch>, &mut Feeds) -> Running + Send + Sync>;
 
 /// A logic at work, as what its method's slot wants and as what is told about.
 struct Running {
@@ -60,18 +63,19 @@ impl Logics {
                 Some(other) => Err(format!("its method has a logic already, {}", other.name)),
             })
             .map_err(|why| Error::new(Code::InvalidArgument, format!("local logic {}/{}: {why}", L::NAME, L::MAJOR)))?;
-        let start = |switch, feeds: &mut Feeds| {
-            let answerer = Answerer::start(logic, switch, feeds);
+        let logic = Arc::new(logic);
+        let start = move |switch, feeds: &mut Feeds| {
+            let answerer = Answerer::start(Arc::clone(&logic), switch, feeds);
             let evaluator = Arc::clone(&answerer) as Arc<dyn Evaluator<L::Method>>;
             Running { evaluator: Box::new(evaluator), report: answerer }
         };
-        self.registered.push(Registered { name: L::NAME, minor: L::MINOR, method, start: Box::new(start) });
+        self.registered.push(Registered { name: L::NAME, minor: L::MINOR, method, start: Arc::new(start) });
         Ok(())
     }
 
     /// Starts them. With any logic at all, this must be called inside of a Tokio runtime.
     pub fn start(self, wire: Arc<dyn Wire>) -> Locals {
-        let mut feeds = Feeds::new(Line { wire, clock: Clock::new(), settings: Arc::new(self.settings) });
+        let mut feeds = Feeds::new(Line { wire, clock: Clock::new(), settings: Arc::new(self.settings.bounded()) });
         let (mut evaluators, mut reports, mut switches) = (HashMap::new(), Vec::new(), Vec::new());
         for logic in self.registered {
             let switch = Arc::new(Switch::default());

@@ -7,15 +7,10 @@
 
 use super::{
     LocalLogic, Verdict,
-    answer::{Answerer, Request, Response, wall_ms},
+    answer::{Answerer, Request, Response},
     counts::Counts,
 };
-use crate::{
-    Code, Error, Fresh, Method, MethodPolicy,
-    feed::Moment,
-    ladder,
-    wire::WireCall,
-};
+use crate::{Code, Error, Fresh, Method, MethodPolicy, feed::Moment, ladder, wire::WireCall};
 use prost::Message;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -54,7 +49,13 @@ pub(super) async fn compare<L: LocalLogic>(of: &Answerer<L>, request: &Request<L
     }
     if of.switch.compared(agreed) {
         let (major, minor) = (L::MAJOR, L::MINOR);
-        tracing::error!(logic, major, minor, method, "local logic is switched off: it differed from the server repeatedly");
+        tracing::error!(
+            logic,
+            major,
+            minor,
+            method,
+            "local logic is switched off: it differed from the server repeatedly"
+        );
     }
 }
 
@@ -82,10 +83,11 @@ async fn outcome<L: LocalLogic>(of: &Answerer<L>, request: &Request<L>) -> Optio
 
 /// What the logic says now; nothing without data, or if it is not sure.
 fn look<L: LocalLogic>(of: &Answerer<L>, request: &Request<L>) -> Option<Looked<Response<L>>> {
-    let seen = of.see(request, of.line.clock.now())?;
-    let wall = wall_ms::<L>();
+    let now = of.line.clock.now();
+    let (seen, wall) = (of.see(request, now)?, of.wall_ms(now));
     let verdict = of.eval(&seen, wall, request);
-    let steady = !L::USES_TIME || [-SKEW_MS, SKEW_MS].iter().all(|shift| of.eval(&seen, wall + shift, request) == verdict);
+    let steady =
+        !L::USES_TIME || [-SKEW_MS, SKEW_MS].iter().all(|shift| of.eval(&seen, wall + shift, request) == verdict);
     let Verdict::Answer(answer) = verdict else { return None };
     let standing = Answerer::<L>::standing(&seen);
     Some(Looked { answer, steady, confirmed: standing.confirmed, version: standing.version })

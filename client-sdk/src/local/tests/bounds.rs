@@ -112,7 +112,11 @@ async fn a_snapshot_that_is_too_large_is_not_taken_and_not_asked_for_again_soon(
     assert_eq!(here(&world, "eve"), None);
     let eve = world.opened().await.accept("bj-1");
     for piece in 0..4 {
-        eve.send(&SubscribeResponse { snapshot_start: piece == 0, snapshot_end: false, ..snapshot(0, at(0, 1), &names) });
+        eve.send(&SubscribeResponse {
+            snapshot_start: piece == 0,
+            snapshot_end: false,
+            ..snapshot(0, at(0, 1), &names)
+        });
     }
     settle().await;
     assert!(eve.is_gone());

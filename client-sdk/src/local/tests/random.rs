@@ -111,7 +111,9 @@ async fn run(seed: u64) -> (usize, usize, usize) {
             if rng.random_bool(0.5) {
                 serving.look(&history);
             }
-            if rng.random_bool(0.02) && let Some(last) = serving.late.last().cloned() {
+            if rng.random_bool(0.02)
+                && let Some(last) = serving.late.last().cloned()
+            {
                 serving.late.push(last);
             }
             serving.deliver();
@@ -136,7 +138,11 @@ async fn run(seed: u64) -> (usize, usize, usize) {
             Some(here) => {
                 answered += 1;
                 assert!(here.age <= LEASE, "seed {seed}: {here:?}");
-                assert!(history.allows(name, here.yes, now - here.age, now), "seed {seed}: {} is not {here:?}", NAMES[name]);
+                assert!(
+                    history.allows(name, here.yes, now - here.age, now),
+                    "seed {seed}: {} is not {here:?}",
+                    NAMES[name]
+                );
             }
         }
         let max = ms(rng.random_range(0..3000));
@@ -162,6 +168,8 @@ async fn no_answer_is_wrong_beyond_its_age_whatever_streams_do() {
         let counts = run(seed).await;
         (answered, remote, tokens) = (answered + counts.0, remote + counts.1, tokens + counts.2);
     }
-    println!("figure: random local answers N={answered}, by token N={tokens}, left to the server N={remote}, first seed {first}");
+    println!(
+        "figure: random local answers N={answered}, by token N={tokens}, left to the server N={remote}, first seed {first}"
+    );
     assert!(answered > 10_000 && remote > 1_000 && tokens > 1_000, "{answered} {remote} {tokens}");
 }

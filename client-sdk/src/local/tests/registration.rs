@@ -85,9 +85,18 @@ where
 fn a_logic_that_its_method_does_not_name_is_refused() {
     let mut logics = Logics::default();
     let it = &mut logics;
-    assert_eq!(refused::<NamesNone, Global<Banned>>(it), "local logic follow/1: the policy of /t.T/Wrong names no local logic");
-    assert_eq!(refused::<NamesAnother, Global<Banned>>(it), "local logic follow/1: the policy of /t.T/Wrong names follows/1");
-    assert_eq!(refused::<NamesAnotherMajor, Global<Banned>>(it), "local logic follow/1: the policy of /t.T/Wrong names follow/2");
+    assert_eq!(
+        refused::<NamesNone, Global<Banned>>(it),
+        "local logic follow/1: the policy of /t.T/Wrong names no local logic"
+    );
+    assert_eq!(
+        refused::<NamesAnother, Global<Banned>>(it),
+        "local logic follow/1: the policy of /t.T/Wrong names follows/1"
+    );
+    assert_eq!(
+        refused::<NamesAnotherMajor, Global<Banned>>(it),
+        "local logic follow/1: the policy of /t.T/Wrong names follow/2"
+    );
     assert!(refused::<Writes, Global<Banned>>(it).ends_with("/t.T/Wrong has side effects"));
     assert!(refused::<OfNobody, PerUser<Follows>>(it).contains("/t.T/Wrong has no user"));
     assert!(refused::<Right, Global<Mistaken>>(it).contains("/t.T/WatchFollows has the scope of a user"));

@@ -142,7 +142,11 @@ macro_rules! feed {
                 read(message)
             }
             fn apply(snapshot: &mut BTreeSet<String>, (name, there): (String, bool)) {
-                if there { snapshot.insert(name) } else { snapshot.remove(&name) };
+                if there {
+                    snapshot.insert(name)
+                } else {
+                    snapshot.remove(&name)
+                };
             }
             fn bytes(snapshot: &BTreeSet<String>) -> usize {
                 snapshot.iter().map(|name| name.len() + 64).sum::<usize>() + 64
@@ -313,7 +317,8 @@ impl Wire for TestWire {
         Box::pin(async move {
             let request = SubscribeRequest::decode(&call.frame[5..]).unwrap();
             let (answer, accepted) = oneshot::channel();
-            let _ = self.opened.send(Opened { path: call.policy.path, request, key: call.key, at: Instant::now(), answer });
+            let _ =
+                self.opened.send(Opened { path: call.policy.path, request, key: call.key, at: Instant::now(), answer });
             accepted.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "nobody there")))
         })
     }
@@ -379,7 +384,12 @@ impl World {
         M: Method<Request = AskRequest, Response = AskResponse>,
     {
         let options = CallOptions { fresh, ..CallOptions::default() };
-        self.mesh.locals().evaluator::<M>().unwrap().answer(&request(user, target), &options).map(Here::of)
+        self.mesh
+            .locals()
+            .evaluator::<M>()
+            .unwrap()
+            .answer(&request(user, target), &options)
+            .map(|reply| Here::of(&reply))
     }
 
     /// What is answered here after the mesh failed.
@@ -388,7 +398,12 @@ impl World {
         M: Method<Request = AskRequest, Response = AskResponse>,
     {
         let options = CallOptions { fresh, ..CallOptions::default() };
-        self.mesh.locals().evaluator::<M>().unwrap().stale(&request(user, target), &options).map(Here::of)
+        self.mesh
+            .locals()
+            .evaluator::<M>()
+            .unwrap()
+            .stale(&request(user, target), &options)
+            .map(|reply| Here::of(&reply))
     }
 
     /// How many calls the server answered.
@@ -407,13 +422,12 @@ pub struct Here {
     pub yes: bool,
     pub age: Duration,
     pub stale: bool,
-    pub token: Option<Token>,
 }
 
 impl Here {
-    pub fn of(reply: Reply<AskResponse>) -> Self {
+    pub fn of(reply: &Reply<AskResponse>) -> Self {
         let Source::Local { age, stale, .. } = reply.source else { panic!("{:?} is not local", reply.source) };
-        Self { yes: reply.value.yes, age, stale, token: reply.token }
+        Self { yes: reply.value.yes, age, stale }
     }
 }
 
