@@ -6,13 +6,18 @@ mod error;
 mod feed;
 mod flight;
 mod fresh;
+#[doc(hidden)]
+pub mod generated;
+mod include;
 mod ladder;
 mod local;
 mod mesh;
 mod method;
+pub mod mock;
 mod policy;
 mod reply;
 mod slot;
+mod stream;
 mod wire;
 
 pub use batch::{BatchGlue, ItemError, SplitGlue};
@@ -26,11 +31,7 @@ pub use method::{Key, Method};
 pub use policy::{BatchPolicy, CachePolicy, HedgePolicy, LogicPolicy, MethodPolicy};
 pub use reply::{Reply, Source};
 pub use slot::Slot;
+pub use stream::{StreamCall, Streaming};
 
+pub use cell_map::KeyError;
 pub use mesh_policy::{Criticality, Idempotency, Scope};
-/// What generated code needs; not meant to be used by hand.
-#[doc(hidden)]
-pub mod generated {
-    pub use mesh_policy::CanonicalKey;
-    pub use prost;
-}

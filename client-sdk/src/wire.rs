@@ -77,6 +77,11 @@ pub(crate) trait Wire: Send + Sync + 'static {
     /// Opens a server's stream.
     fn stream(&self, call: WireCall) -> BoxFuture<'_, Result<Box<dyn WireStream>, Error>>;
 
+    /// Whether calls may be put together in batches. Not where each method has an answer of its own.
+    fn batches(&self) -> bool {
+        true
+    }
+
     /// Where a call with this key would go now.
     fn destination(&self, policy: &MethodPolicy, key: Option<&[u8]>) -> Destination;
 }

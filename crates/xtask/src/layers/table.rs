@@ -13,7 +13,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["map-store", "mesh-layers", "storage", "testkit"],
     // SDK.
     &["client-sdk", "client-sdk-build"],
-    &["service-runtime"],
+    &["service-runtime", "client-sdk-generated"],
     // Units. None of them knows another.
     &["member", "catalog", "trade", "cell-router"],
     // Wholes.
