@@ -33,5 +33,5 @@ pub use reply::{Reply, Source};
 pub use slot::Slot;
 pub use stream::{StreamCall, Streaming};
 
-pub use cell_map::KeyError;
+pub use cell_map::{KeyError, UserKey};
 pub use mesh_policy::{Criticality, Idempotency, Scope};

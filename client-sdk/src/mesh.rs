@@ -33,7 +33,7 @@ struct Inner {
 /// Builds a [`Mesh`].
 #[derive(Debug, Default)]
 pub struct MeshBuilder {
-    logics: Logics,
+    pub(crate) logics: Logics,
 }
 
 impl MeshBuilder {
@@ -68,8 +68,13 @@ impl Mesh {
         MeshBuilder::default()
     }
 
-    /// Over this wire, with these logics.
-    pub(crate) fn over(wire: Arc<dyn Wire>, logics: Logics) -> Self {
+    /// Over this wire.
+    pub(crate) fn over(wire: Arc<dyn Wire>) -> Self {
+        Self::with_logics(wire, Logics::default())
+    }
+
+    /// Over this wire, with these logics. With any, this must be called inside of a Tokio runtime.
+    pub(crate) fn with_logics(wire: Arc<dyn Wire>, logics: Logics) -> Self {
         let locals = logics.start(Arc::clone(&wire));
         Self(Arc::new(Inner { wire, locals, slots: Mutex::default() }))
     }

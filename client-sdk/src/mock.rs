@@ -4,7 +4,7 @@
 //! [`within`](MockMesh) it.
 
 use crate::{
-    Code, Error, Mesh, Method, MethodPolicy,
+    Code, Error, Mesh, MeshBuilder, Method, MethodPolicy,
     wire::{Destination, Wire, WireCall, WireReply, WireStream},
 };
 use bytes::Bytes;
@@ -63,6 +63,13 @@ impl MockMesh {
     #[must_use]
     pub fn mesh(&self) -> Mesh {
         Mesh::over(Arc::new(self.clone()))
+    }
+
+    /// The mesh with the local logics of a builder, whose feeds are mocked like other streams. Call it inside of a Tokio
+    /// runtime.
+    #[must_use]
+    pub fn mesh_of(&self, builder: MeshBuilder) -> Mesh {
+        Mesh::with_logics(Arc::new(self.clone()), builder.logics)
     }
 
     /// What a unary method answers from now on.

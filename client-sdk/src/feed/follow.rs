@@ -3,7 +3,7 @@
 use super::{
     Clock, Feed, LocalSettings, Moment, Position,
     pause::Pause,
-    snapshot::Slot,
+    snapshot::Place,
     track::{Batch, Step, Track, TrackError},
 };
 use crate::{
@@ -100,7 +100,7 @@ pub(crate) struct StreamCounts {
 /// Where the data of a stream goes.
 pub(crate) trait Target<S>: Send + Sync {
     /// The snapshot's place.
-    fn slot(&self) -> &Slot<S>;
+    fn place(&self) -> &Place<S>;
     /// The snapshot takes so many bytes now.
     fn holds(&self, bytes: usize);
 }
@@ -145,12 +145,16 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
             self.counts.failed.fetch_add(1, Relaxed);
             afresh = error.begins_anew();
             if error.spoils() {
-                self.target.slot().clear();
+                self.target.place().clear();
                 self.target.holds(0);
             }
-            let pause = pause.after(begun.elapsed(), error.is_hopeless(), rand::random());
-            let (feed, key) = (<F::Stream as Method>::POLICY.path, self.key.as_ref());
-            tracing::debug!(feed, key = key.map(tracing::field::display), %error, pause_ms = pause.as_millis(), "feed is cut");
+            let (feed, hopeless) = (<F::Stream as Method>::POLICY.path, error.is_hopeless());
+            let pause = pause.after(begun.elapsed(), hopeless, rand::random());
+            if hopeless {
+                tracing::warn!(feed, %error, pause_ms = pause.as_millis(), "feed cannot be followed");
+            } else {
+                tracing::debug!(feed, %error, pause_ms = pause.as_millis(), "feed is cut");
+            }
             sleep(pause).await;
         }
     }
@@ -193,7 +197,7 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
     async fn open(&self, floor: Position, afresh: bool) -> Result<Open<F::Item>, FollowError> {
         let Line { wire, clock, settings } = &self.line;
         let policy: &'static MethodPolicy = const { &<F::Stream as Method>::POLICY };
-        let from = self.target.slot().see().map(|seen| seen.position()).filter(|_| !afresh);
+        let from = self.target.place().see().map(|seen| seen.position()).filter(|_| !afresh);
         let longest = policy.max_deadline.map_or(settings.longest_stream, |max| max.min(settings.longest_stream));
         let lasts = longest.mul_f64(1.0 - rand::random::<f64>() / 10.0);
         let at = clock.now();
@@ -214,16 +218,16 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
 
     /// Does what a message comes to; up to where the data goes then.
     async fn apply(&self, step: Step<F::Item>) -> Result<Position, FollowError> {
-        let slot = self.target.slot();
+        let place = self.target.place();
         let Batch { replace, items, position, as_of } = match step {
             Step::Apply(batch) => batch,
             Step::Confirm(position, as_of) => {
-                slot.confirm(position, as_of);
+                place.confirm(position, as_of);
                 return Ok(position);
             }
         };
         // On top of a copy, so that whoever looks at what is there goes on undisturbed.
-        let base = slot.see().filter(|_| !replace);
+        let base = place.see().filter(|_| !replace);
         let mut data = base.map_or_else(F::Snapshot::default, |seen| seen.data.clone());
         for (at, item) in items.into_iter().enumerate() {
             F::apply(&mut data, item);
@@ -233,7 +237,7 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
         }
         let bytes = F::bytes(&data);
         self.check_size(bytes)?;
-        slot.publish(data, position, as_of, self.line.clock.now());
+        place.publish(data, position, as_of, self.line.clock.now());
         self.target.holds(bytes);
         Ok(position)
     }
@@ -246,7 +250,7 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
     /// Gives up a stream whose messages come, but long after they were sent.
     fn check_late(&self, held: Duration) -> Result<(), FollowError> {
         let bound = self.line.settings.lease * 2;
-        let age = self.target.slot().see().map(|seen| self.line.clock.now().since(seen.confirmed()));
+        let age = self.target.place().see().map(|seen| self.line.clock.now().since(seen.confirmed()));
         match age {
             Some(age) if age.min(held) > bound => Err(FollowError::Late(age)),
             _ => Ok(()),

@@ -4,7 +4,7 @@ use super::{
     GlobalFeed,
     feeds::{FeedReport, FeedStats},
     follow::{Follower, Line, StreamCounts, Target},
-    snapshot::Slot,
+    snapshot::Place,
 };
 use crate::Method;
 use std::sync::{
@@ -15,19 +15,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The data of a global feed, kept up to date.
 pub struct GlobalData<F: GlobalFeed> {
-    place: Arc<Place<F>>,
+    kept: Arc<Kept<F>>,
     _follower: AbortOnDropHandle<()>,
 }
 
-struct Place<F: GlobalFeed> {
-    slot: Slot<F::Snapshot>,
+struct Kept<F: GlobalFeed> {
+    place: Place<F::Snapshot>,
     bytes: AtomicUsize,
     counts: Arc<StreamCounts>,
 }
 
-impl<F: GlobalFeed> Target<F::Snapshot> for Arc<Place<F>> {
-    fn slot(&self) -> &Slot<F::Snapshot> {
-        &self.slot
+impl<F: GlobalFeed> Target<F::Snapshot> for Arc<Kept<F>> {
+    fn place(&self) -> &Place<F::Snapshot> {
+        &self.place
     }
 
     fn holds(&self, bytes: usize) {
@@ -39,35 +39,35 @@ impl<F: GlobalFeed> GlobalData<F> {
     /// Starts to follow the feed, on the runtime that this is called in.
     pub(crate) fn follow(line: Line) -> Self {
         let counts = Arc::<StreamCounts>::default();
-        let place =
-            Arc::new(Place { slot: Slot::new(line.clock), bytes: AtomicUsize::new(0), counts: Arc::clone(&counts) });
+        let kept =
+            Arc::new(Kept { place: Place::new(line.clock), bytes: AtomicUsize::new(0), counts: Arc::clone(&counts) });
         let follower = Follower::<F, _> {
             line,
             key: None,
-            target: Arc::clone(&place),
+            target: Arc::clone(&kept),
             counts,
             opening: None,
             subscribe: |_, from| F::subscribe(from),
         };
-        Self { place, _follower: AbortOnDropHandle::new(tokio::spawn(follower.run())) }
+        Self { kept, _follower: AbortOnDropHandle::new(tokio::spawn(follower.run())) }
     }
 
     /// The data's place.
-    pub(crate) fn slot(&self) -> &Slot<F::Snapshot> {
-        &self.place.slot
+    pub(crate) fn place(&self) -> &Place<F::Snapshot> {
+        &self.kept.place
     }
 }
 
 impl<F: GlobalFeed> FeedReport for GlobalData<F> {
     fn report(&self) -> FeedStats {
-        let place = &*self.place;
+        let kept = &*self.kept;
         FeedStats {
             method: <F::Stream as Method>::POLICY.path,
-            snapshots: usize::from(place.slot.see().is_some()),
-            bytes: place.bytes.load(Relaxed),
-            streams_opened: place.counts.opened.load(Relaxed),
-            streams_failed: place.counts.failed.load(Relaxed),
-            first_data: place.slot.first(),
+            snapshots: usize::from(kept.place.see().is_some()),
+            bytes: kept.bytes.load(Relaxed),
+            streams_opened: kept.counts.opened.load(Relaxed),
+            streams_failed: kept.counts.failed.load(Relaxed),
+            first_data: kept.place.first(),
             ..FeedStats::default()
         }
     }

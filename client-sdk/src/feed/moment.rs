@@ -22,11 +22,13 @@ impl Moment {
     }
 
     /// Time since an earlier instant; zero if it is later.
+    #[inline]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
 
     /// Whole seconds, for rough orders.
+    #[inline]
     pub fn seconds(self) -> u32 {
         u32::try_from(self.0 / 1_000_000_000).unwrap_or(0)
     }
@@ -47,6 +49,7 @@ impl Clock {
     }
 
     /// Now.
+    #[inline]
     pub fn now(self) -> Moment {
         let since = self.0.elapsed();
         Moment(since.as_secs().cast_signed().wrapping_mul(1_000_000_000) + i64::from(since.subsec_nanos()))

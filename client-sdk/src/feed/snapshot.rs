@@ -78,14 +78,14 @@ impl<S> Published<S> {
 
 /// The place of one snapshot: written by the task that follows its feed, read by everybody.
 #[derive(Debug)]
-pub(crate) struct Slot<S> {
+pub(crate) struct Place<S> {
     published: ArcSwap<Published<S>>,
     /// How long the first data took from when the place was made.
     first: OnceLock<Duration>,
     made: Moment,
 }
 
-impl<S: Default> Slot<S> {
+impl<S: Default> Place<S> {
     pub fn new(clock: Clock) -> Self {
         Self { published: ArcSwap::from_pointee(Self::nothing()), first: OnceLock::new(), made: clock.now() }
     }

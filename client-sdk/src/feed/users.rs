@@ -6,7 +6,7 @@ use super::{
     feeds::{FeedReport, FeedStats},
     follow::{Follower, Line, StreamCounts, Target},
     shards::{Keyed, Shards},
-    snapshot::{Seen, Slot},
+    snapshot::{Place, Seen},
 };
 use crate::Method;
 use cell_map::UserKey;
@@ -58,7 +58,7 @@ struct User<S> {
     /// In seconds, so that it is written once a second at most.
     used: AtomicU32,
     bytes: AtomicUsize,
-    slot: Slot<S>,
+    place: Place<S>,
     task: OnceLock<AbortHandle>,
 }
 
@@ -116,7 +116,7 @@ impl<F: UserFeed> Users<F> {
         let hash = inner.users.hash(key);
         let seen = inner.users.read(key, hash, |user| {
             user.touch(now);
-            user.slot.see()
+            user.place.see()
         });
         seen.unwrap_or_else(|| {
             Inner::open(&self.inner, key, hash, now);
@@ -140,13 +140,13 @@ impl<F: UserFeed> Inner<F> {
                 hash,
                 used: AtomicU32::new(now.seconds()),
                 bytes: AtomicUsize::new(0),
-                slot: Slot::new(self.line.clock),
+                place: Place::new(self.line.clock),
                 task: OnceLock::new(),
             });
             let follower = Follower::<F, _> {
                 line: self.line.clone(),
                 key: Some(user_key),
-                target: Place { user: Arc::clone(&user), users: Arc::downgrade(self) },
+                target: Kept { user: Arc::clone(&user), users: Arc::downgrade(self) },
                 counts: Arc::clone(&self.streams),
                 opening: Some(Arc::clone(&self.opening)),
                 subscribe: |key, from| F::subscribe(key.expect("a feed of users has a key"), from),
@@ -189,7 +189,7 @@ impl<F: UserFeed> Inner<F> {
         };
         self.bytes.fetch_add(bytes, Relaxed);
         self.bytes.fetch_sub(before, Relaxed);
-        if let Some(first) = user.slot.first() {
+        if let Some(first) = user.place.first() {
             self.counts.first_data_ns.store(u64::try_from(first.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         }
         while self.bytes.load(Relaxed) > self.line.settings.max_users_bytes {
@@ -221,14 +221,14 @@ async fn close_idle<F: UserFeed>(inner: Arc<Inner<F>>) {
     }
 }
 
-struct Place<F: UserFeed> {
+struct Kept<F: UserFeed> {
     user: Arc<User<F::Snapshot>>,
     users: Weak<Inner<F>>,
 }
 
-impl<F: UserFeed> Target<F::Snapshot> for Place<F> {
-    fn slot(&self) -> &Slot<F::Snapshot> {
-        &self.user.slot
+impl<F: UserFeed> Target<F::Snapshot> for Kept<F> {
+    fn place(&self) -> &Place<F::Snapshot> {
+        &self.user.place
     }
 
     fn holds(&self, bytes: usize) {

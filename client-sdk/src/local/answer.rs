@@ -118,10 +118,10 @@ impl<L: LocalLogic> Answerer<L> {
 
     fn reply(&self, request: &Request<L>, demand: &Demand<'_>, stale: bool) -> Option<Reply<Response<L>>> {
         let now = self.line.clock.now();
-        match self.decide(request, demand, now, stale) {
-            Ok(reply) => {
+        match self.decide(request, demand, now) {
+            Ok((value, age)) => {
                 self.answered(request, now);
-                Some(reply)
+                Some(Reply::new(value, Source::Local { logic: L::NAME, age, stale }, None))
             }
             Err(counter) => {
                 Counts::add(counter);
@@ -130,21 +130,20 @@ impl<L: LocalLogic> Answerer<L> {
         }
     }
 
-    /// The answer, or what counts the reason why there is none.
+    /// The answer and the age of its data, or what counts the reason why there is none.
+    #[inline]
     fn decide(
         &self,
         request: &Request<L>,
         demand: &Demand<'_>,
         now: Moment,
-        stale: bool,
-    ) -> Result<Reply<Response<L>>, &AtomicU64> {
+    ) -> Result<(Response<L>, Duration), &AtomicU64> {
         let seen = self.see(request, now).ok_or(&self.counts.missing)?;
-        let standing = Self::standing(&seen);
-        let age = demand.met_by(&standing, now).ok_or(&self.counts.late)?;
-        let Verdict::Answer(value) = self.eval(&seen, self.wall_ms(now), request) else {
-            return Err(&self.counts.unsure);
-        };
-        Ok(Reply::new(value, Source::Local { logic: L::NAME, age, stale }, None))
+        let age = demand.met_by(&Self::standing(&seen), now).ok_or(&self.counts.late)?;
+        match self.eval(&seen, self.wall_ms(now), request) {
+            Verdict::Answer(value) => Ok((value, age)),
+            Verdict::Unsure => Err(&self.counts.unsure),
+        }
     }
 
     fn answered(&self, request: &Request<L>, now: Moment) {

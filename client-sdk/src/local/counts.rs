@@ -73,6 +73,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    #[inline]
     pub fn add(counter: &AtomicU64) -> u64 {
         counter.fetch_add(1, Relaxed)
     }

@@ -69,7 +69,7 @@ impl<F: GlobalFeed> Source for Global<F> {
     }
 
     fn see(held: &Self::Held, _: &Ask<'_>) -> Option<Self::Seen> {
-        held.slot().see()
+        held.place().see()
     }
 
     fn standing(seen: &Self::Seen) -> Standing {

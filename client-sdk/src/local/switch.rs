@@ -41,6 +41,7 @@ pub(super) struct Switch {
 
 impl Switch {
     /// Whether the logic may answer.
+    #[inline]
     pub fn is_on(&self) -> bool {
         !self.restricted.load(Relaxed) && !self.off.load(Relaxed)
     }

@@ -25,6 +25,7 @@ impl Wall {
     }
 
     /// Milliseconds since 1970 at this moment, which is now.
+    #[inline]
     pub fn ms(&self, now: Moment) -> i64 {
         if now.since(Moment(self.read.load(Relaxed))) >= ALIKE {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();

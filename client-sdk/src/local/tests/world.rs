@@ -357,7 +357,7 @@ impl World {
         let mut registered = Logics::default();
         registered.settings = settings;
         logics(&mut registered);
-        Self { mesh: Mesh::over(Arc::clone(&wire) as Arc<dyn Wire>, registered), opened, wire }
+        Self { mesh: Mesh::with_logics(Arc::clone(&wire) as Arc<dyn Wire>, registered), opened, wire }
     }
 
     /// The next stream that the client opens.
