@@ -1,70 +1,58 @@
 //! Configuration of the router's process.
 
 use cell_map::CellId;
-use serde::{Deserialize, Deserializer, de::Error};
-use service_runtime::config::{
-    ConfigError, DrainConfig, LimitsConfig, ListenConfig, MapConfig, PeerConfig, Sources, TelemetryConfig, load,
+use serde::Deserialize;
+use service_runtime::config::{CommonConfig, ConfigError, Sources, section};
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    time::Duration,
 };
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Everything.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// The cell that the router belongs to.
-    #[serde(deserialize_with = "cell")]
-    pub cell: CellId,
-    /// `[listen]`
-    #[serde(default)]
-    pub listen: ListenConfig,
-    /// `[peer]`
-    #[serde(default)]
-    pub peer: PeerConfig,
-    /// `[map]`
-    #[serde(default)]
-    pub map: MapConfig,
-    /// `[telemetry]`
-    #[serde(default)]
-    pub telemetry: TelemetryConfig,
-    /// `[limits]`
-    #[serde(default)]
-    pub limits: LimitsConfig,
-    /// `[drain]`
-    #[serde(default)]
-    pub drain: DrainConfig,
+    /// What every process is told.
+    pub common: CommonConfig,
     /// `[router]`
-    #[serde(default)]
     pub router: RouterConfig,
     /// `[peers]`
-    #[serde(default)]
     pub peers: PeersConfig,
 }
 
-impl Config {
-    const KEYS: &'static [&'static str] =
-        &["cell", "listen", "peer", "map", "telemetry", "limits", "drain", "router", "peers"];
+impl Deref for Config {
+    type Target = CommonConfig;
 
+    fn deref(&self) -> &CommonConfig {
+        &self.common
+    }
+}
+
+impl DerefMut for Config {
+    fn deref_mut(&mut self) -> &mut CommonConfig {
+        &mut self.common
+    }
+}
+
+impl Config {
     /// Reads the sources in their order.
     ///
     /// # Errors
     /// If a source cannot be read, a key is unknown, or a value is bad.
     pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        load(&sources.read()?, Self::KEYS)
+        let figment = sources.read()?;
+        Ok(Self {
+            common: CommonConfig::load(&figment, &["router", "peers"])?,
+            router: section(&figment, "router")?,
+            peers: section(&figment, "peers")?,
+        })
     }
 
     /// Defaults for a cell, with ports of its own choice. For tests and embedding.
     #[must_use]
     pub fn new(cell: CellId) -> Self {
-        Self {
-            cell,
-            listen: ListenConfig::default(),
-            peer: PeerConfig::default(),
-            map: MapConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            limits: LimitsConfig::default(),
-            drain: DrainConfig::default(),
-            router: RouterConfig::default(),
-            peers: PeersConfig::default(),
-        }
+        Self { common: CommonConfig::new(cell), router: RouterConfig::default(), peers: PeersConfig::default() }
     }
 }
 
@@ -147,6 +135,30 @@ impl PeersConfig {
     }
 }
 
-fn cell<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellId, D::Error> {
-    CellId::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(set: &[&str]) -> Result<Config, ConfigError> {
+        let set = set.iter().map(|set| (*set).to_owned()).collect();
+        Config::read(&Sources { config: None, set })
+    }
+
+    #[test]
+    fn every_section_is_read_and_a_fault_names_its_key() {
+        let config = read(&["cell=a", "limits.streams=7", "router.workers=2", "peers.overrides.b=c"]).unwrap();
+        assert_eq!((config.cell.as_str(), config.limits.streams, config.router.workers), ("a", 7, 2));
+        assert_eq!(config.peers.overrides["b"], "c");
+        for (set, names) in [
+            ("worker.count=2", &["unknown key \"worker\"", "router"][..]),
+            ("router.worker=2", &["worker", "workers", "--set \"router.worker=2\""]),
+            ("router.workers=many", &["router.workers", "--set \"router.workers=many\""]),
+            ("limits.streams=many", &["limits.streams", "--set \"limits.streams=many\""]),
+        ] {
+            let error = read(&["cell=a", set]).unwrap_err().to_string();
+            for name in names {
+                assert!(error.contains(name), "{set:?}: {error:?} does not name {name:?}");
+            }
+        }
+    }
 }

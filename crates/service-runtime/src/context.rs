@@ -1,7 +1,7 @@
 //! What a service is given.
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, section},
     mesh::MeshChannel,
     metrics::Metrics,
     readiness::Readiness,
@@ -61,6 +61,16 @@ impl Context {
         rand::random()
     }
 
+    /// Refuses where global data is written elsewhere.
+    ///
+    /// # Errors
+    /// The name of the global cell, if it is another one.
+    pub fn require_global(&self) -> Result<(), CellId> {
+        let map = self.map.load();
+        let global = &map.global_cell().id;
+        if *global == self.cell { Ok(()) } else { Err(global.clone()) }
+    }
+
     /// The call that the current task serves.
     #[must_use]
     pub fn call(&self) -> Option<CallContext> {
@@ -88,10 +98,6 @@ impl Context {
     pub fn section<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, ConfigError> {
         section(&self.sections, name)
     }
-}
-
-fn section<T: DeserializeOwned + Default>(sections: &Figment, name: &str) -> Result<T, ConfigError> {
-    if sections.contains(name) { Ok(sections.extract_inner(name)?) } else { Ok(T::default()) }
 }
 
 /// The mesh-wide keys of the configuration.

@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod migrate;
 pub mod outbox;
 pub mod paging;
+pub mod positions;
 pub mod registration;
 pub mod steps;
 pub mod transaction;
@@ -205,6 +206,9 @@ macro_rules! conformance_suite {
                 a_handed_row_is_not_marked_done, streams_do_not_mix, commits_with_events_wake_the_dispatcher,
             ]
             paging: [pages_neither_repeat_nor_skip, a_token_opens_for_its_own_list_only]
+            positions: [
+                a_new_writer_begins_a_later_history, a_batch_is_taken_only_where_it_fits, no_position_is_taken_twice,
+            ]
             registration: [
                 a_drawn_key_is_fenced_and_stored_once, buckets_that_may_not_mint_are_drawn_past,
                 known_keys_are_drawn_past, without_a_free_key_there_is_no_home, a_repetition_gives_the_same_user,

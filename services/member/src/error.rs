@@ -35,11 +35,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Invalid(violations) => violations
-                .into_vec()
-                .iter()
-                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
-                .into(),
+            Error::Invalid(violations) => MeshError::bad_request(message).violations(violations).into(),
             Error::NotFound(_) => MeshError::new(Reason::NotFound, message).into(),
             Error::Mint(MintError::Draining(cell)) => MeshError::cell_draining(&cell).into(),
             Error::Mint(MintError::NoHome(_) | MintError::UnknownCell(_)) => MeshError::no_home(message).into(),

@@ -10,6 +10,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["mesh-proto"],
     &["shop-proto"],
     // Tools.
+    &["replication"],
     &["map-store", "mesh-layers", "storage", "testkit"],
     // SDK.
     &["client-sdk", "client-sdk-build"],

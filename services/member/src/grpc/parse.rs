@@ -7,7 +7,7 @@ use crate::{
 use cell_map::UserKey;
 use shop_logic::{DisplayName, EventKind, InvalidError, RequestId, Subject, UserId, Violations};
 use shop_proto::member_v1 as pb;
-use storage::{PageError, PageSize, RequestIdError};
+use storage::PageSize;
 
 /// A registration; without a request id, every call registers anew.
 pub(super) struct Register {
@@ -65,20 +65,6 @@ pub(super) fn list_activities(request: &pb::ListActivitiesRequest) -> Result<(Us
     let size = PageSize::from_request(request.page_size, DEFAULT_PAGE, MAX_PAGE);
     let size = violations.take("page_size", size);
     finish(violations, user.zip(size))
-}
-
-/// A page token that does not open for this call.
-pub(super) fn page_token_error(error: PageError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("page_token", &error);
-    Error::Invalid(violations)
-}
-
-/// A request id that storage refuses.
-pub(super) fn request_id_error(error: RequestIdError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("request_id", &error);
-    Error::Invalid(violations)
 }
 
 fn user(field: &str, text: &str, violations: &mut Violations) -> Option<UserKey> {
