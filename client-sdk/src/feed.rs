@@ -28,7 +28,7 @@ pub use users::Users;
 
 use crate::Method;
 use cell_map::UserKey;
-pub use shop_logic::{Piece, Position};
+pub use replication::{Piece, Position};
 
 /// How a stream becomes a snapshot. All of it is associated functions: a feed has no state but its snapshot.
 pub trait Feed: Send + Sync + 'static {

@@ -21,12 +21,9 @@ use std::{
 };
 use tokio::{
     sync::Semaphore,
-    task::yield_now,
+    task::consume_budget,
     time::{Instant, sleep, timeout},
 };
-
-/// Items that are applied before others get a turn of the thread.
-const TURN: usize = 4096;
 
 /// Why a stream was given up.
 #[derive(Debug, thiserror::Error)]
@@ -229,11 +226,10 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
         // On top of a copy, so that whoever looks at what is there goes on undisturbed.
         let base = place.see().filter(|_| !replace);
         let mut data = base.map_or_else(F::Snapshot::default, |seen| seen.data.clone());
-        for (at, item) in items.into_iter().enumerate() {
+        for item in items {
             F::apply(&mut data, item);
-            if at % TURN == TURN - 1 {
-                yield_now().await;
-            }
+            // A large snapshot does not keep a thread to itself.
+            consume_budget().await;
         }
         let bytes = F::bytes(&data);
         self.check_size(bytes)?;

@@ -3,6 +3,7 @@
 mod bounds;
 mod lease;
 mod moves;
+mod names;
 mod random;
 mod registration;
 mod shadow;

@@ -1,4 +1,4 @@
-use super::world::*;
+use super::{names::*, world::*};
 use crate::{Code, Error, FeedStats, Fresh, LocalSettings};
 use tokio::time::sleep;
 

@@ -1,4 +1,4 @@
-use super::world::*;
+use super::{names::*, world::*};
 use crate::{Code, Error, Fresh};
 use tokio::time::sleep;
 

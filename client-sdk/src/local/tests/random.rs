@@ -1,6 +1,6 @@
 //! A home that writes, streams and fails at random, and a client that must never be wrong beyond its lease.
 
-use super::world::*;
+use super::{names::*, world::*};
 use crate::{Fresh, Token};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::time::Duration;

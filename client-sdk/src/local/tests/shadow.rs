@@ -1,4 +1,4 @@
-use super::world::*;
+use super::{names::*, world::*};
 use crate::{Code, Error, Fresh, LocalSettings, LocalState, LogicStats, local::Logics, wire::WireCall};
 use mesh_proto::control_v1::LogicRestriction;
 use prost::Message;
