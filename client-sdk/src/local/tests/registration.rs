@@ -1,4 +1,4 @@
-use super::{names::*, world::*};
+use super::names::*;
 use crate::{
     Code, Data, Feed, FeedMessage, Global, GlobalFeed, Idempotency, Key, LocalLogic, Method, MethodPolicy, PerUser,
     Position, Scope, Verdict, local::Logics,
