@@ -6,6 +6,7 @@ pub mod bench;
 mod call;
 mod error;
 mod fanout;
+mod feed;
 mod flight;
 mod fresh;
 #[doc(hidden)]
@@ -36,8 +37,9 @@ pub use batch::{BatchGlue, ItemError, SplitGlue};
 pub use call::{Call, CallFuture, CallOptions};
 pub use error::{Code, Error};
 pub use fanout::{Degraded, within};
+pub use feed::{Feed, FeedEvent, FeedMessage, FeedStats, GlobalFeed, LocalSettings, Piece, Position, UserFeed};
 pub use fresh::{Fresh, ParseTokenError, Token};
-pub use local::Verdict;
+pub use local::{Data, Global, LocalLogic, LocalState, LocalStats, LogicStats, PerUser, Verdict};
 pub use mesh::{Mesh, MeshBuilder};
 pub use method::{Key, Method};
 pub use network::{CellStats, Colocated, Connecting, Connector, InMemory, Incoming, Io, State, Tcp};
@@ -49,6 +51,6 @@ pub use slot::Slot;
 pub use stats::{MethodStats, Stats};
 pub use stream::{StreamCall, Streaming};
 
-pub use cell_map::KeyError;
+pub use cell_map::{KeyError, UserKey};
 pub use mesh_policy::{Criticality, Idempotency, Scope};
 pub use mesh_routing::budget::Limits as RetryBudget;

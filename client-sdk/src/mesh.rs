@@ -1,8 +1,9 @@
 //! The mesh as a client sees it: one for each process.
 
 use crate::{
-    CallOptions, Colocated, Connector, Error, Method, MethodPolicy, MethodStats, RetryBudget, Settings, Slot, State,
-    Stats, fanout, ladder,
+    CallOptions, Colocated, Connector, Error, LocalLogic, LocalSettings, LocalStats, Method, MethodPolicy, MethodStats,
+    RetryBudget, Settings, Slot, State, Stats, fanout, ladder,
+    local::{Locals, Logics},
     network::{self, Network},
     restrict::Restrictions,
     slot::{AnySlot, SlotInner},
@@ -34,6 +35,7 @@ struct Inner {
     /// What the wire is made of; none where it is for tests of callers' code.
     network: Option<network::Handle>,
     settings: Settings,
+    locals: Locals,
     restrictions: ArcSwap<Restrictions>,
     slots: Mutex<Slots>,
 }
@@ -52,10 +54,11 @@ type Slots = HashMap<TypeId, Arc<dyn AnySlot>>;
 /// mesh.ready().await?; // need not be waited for: until then calls go through the seeds
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MeshBuilder {
     network: network::Settings,
-    settings: Settings,
+    pub(crate) settings: Settings,
+    pub(crate) logics: Logics,
 }
 
 impl MeshBuilder {
@@ -140,6 +143,23 @@ impl MeshBuilder {
         self
     }
 
+    /// Answers a method inside the client.
+    ///
+    /// # Errors
+    /// If it is not the logic that the method's policy names, if its method or its feeds are none that it may have, or
+    /// if there is one for the method already.
+    pub fn local_logic(mut self, logic: impl LocalLogic) -> Result<Self, Error> {
+        self.logics.register(logic)?;
+        Ok(self)
+    }
+
+    /// How the data of local answers is kept fresh.
+    #[must_use]
+    pub fn local_settings(mut self, settings: LocalSettings) -> Self {
+        self.logics.settings = settings;
+        self
+    }
+
     /// The mesh. Waits for no router: the first calls go through the seeds, or straight to their cells by the last good
     /// copy, which is read here. Call it within a tokio runtime.
     ///
@@ -149,7 +169,7 @@ impl MeshBuilder {
         let handle = Network::start(self.network)?;
         let wire: Arc<dyn Wire> = Arc::clone(&handle.network) as Arc<dyn Wire>;
         let news = handle.network.restrictions();
-        let mesh = Mesh::made(wire, Some(handle), self.settings);
+        let mesh = Mesh::made(wire, Some(handle), self.settings, self.logics);
         tokio::spawn(follow(news, Arc::downgrade(&mesh.0)));
         Ok(mesh)
     }
@@ -168,14 +188,21 @@ impl Mesh {
         MeshBuilder::default()
     }
 
-    /// Over this wire, with these settings.
-    pub(crate) fn over(wire: Arc<dyn Wire>, settings: Settings) -> Self {
-        Self::made(wire, None, settings)
+    /// Over this wire, with these settings and logics. With any logic, call it inside of a Tokio runtime.
+    pub(crate) fn made(
+        wire: Arc<dyn Wire>,
+        network: Option<network::Handle>,
+        settings: Settings,
+        logics: Logics,
+    ) -> Self {
+        let locals = logics.start(Arc::clone(&wire));
+        let (restrictions, slots) = (ArcSwap::default(), Mutex::default());
+        Self(Arc::new(Inner { wire, network, settings, locals, restrictions, slots }))
     }
 
-    fn made(wire: Arc<dyn Wire>, network: Option<network::Handle>, settings: Settings) -> Self {
-        let (restrictions, slots) = (ArcSwap::default(), Mutex::default());
-        Self(Arc::new(Inner { wire, network, settings, restrictions, slots }))
+    /// Over this wire, with these settings.
+    pub(crate) fn over(wire: Arc<dyn Wire>, settings: Settings) -> Self {
+        Self::made(wire, None, settings, Logics::default())
     }
 
     /// How much is known of the mesh.
@@ -224,6 +251,18 @@ impl Mesh {
         Stats { methods: methods.into_values().collect(), cells, routers }
     }
 
+    /// What is known of the local logics and their data.
+    #[must_use]
+    pub fn local_stats(&self) -> LocalStats {
+        self.0.locals.stats()
+    }
+
+    /// Switches a local logic on again that was switched off because its answers differed from the server's. False if
+    /// there is none of this name.
+    pub fn enable_local_logic(&self, name: &str) -> bool {
+        self.0.locals.enable(name) > 0
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -241,7 +280,7 @@ impl Mesh {
     pub(crate) fn slot<M: Method>(&self) -> Slot<M> {
         let mut slots = self.0.slots();
         let slot = slots.entry(TypeId::of::<M>()).or_insert_with(|| {
-            let slot = SlotInner::<M>::new(None);
+            let slot = SlotInner::<M>::new(self.0.locals.evaluator::<M>());
             slot.restrict(&self.0.restrictions.load());
             Arc::new(slot)
         });
@@ -296,6 +335,10 @@ impl Inner {
 
 #[cfg(test)]
 impl Mesh {
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.0.locals
+    }
+
     /// Puts restrictions in force instead of those before.
     pub(crate) fn restrict(&self, restrictions: Restrictions) {
         self.0.restrict(restrictions);
@@ -308,6 +351,7 @@ async fn follow(mut news: watch::Receiver<Arc<control_v1::Restrictions>>, mesh: 
     while news.changed().await.is_ok() {
         let told = Arc::clone(&news.borrow_and_update());
         let Some(mesh) = mesh.upgrade() else { return };
+        mesh.locals.switches().restrict(&told.logics);
         mesh.restrict(Restrictions::from(&*told));
     }
 }

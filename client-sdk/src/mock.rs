@@ -4,7 +4,7 @@
 //! [`within`](MockMesh) it.
 
 use crate::{
-    Code, Error, Mesh, Method, MethodPolicy, Settings,
+    Code, Error, Mesh, MeshBuilder, Method, MethodPolicy, Settings,
     wire::{Destination, Wire, WireCall, WireReply, WireStream},
 };
 use bytes::Bytes;
@@ -62,7 +62,15 @@ impl MockMesh {
     /// The mesh, for clients. What is said of answers later on counts for it too.
     #[must_use]
     pub fn mesh(&self) -> Mesh {
-        Mesh::over(Arc::new(self.clone()), Settings { batching: false, ..Settings::default() })
+        self.mesh_of(Mesh::builder())
+    }
+
+    /// The mesh with the settings and local logics of a builder; the feeds are mocked like other streams. Calls are not put
+    /// into batches: each method has an answer of its own. Call it inside of a Tokio runtime if there is any logic.
+    #[must_use]
+    pub fn mesh_of(&self, builder: MeshBuilder) -> Mesh {
+        let MeshBuilder { settings, logics, .. } = builder;
+        Mesh::made(Arc::new(self.clone()), None, Settings { batching: false, ..settings }, logics)
     }
 
     /// What a unary method answers from now on.
