@@ -18,6 +18,7 @@ mod model {
     pub mod fence;
     pub mod publish;
     pub mod resend;
+    pub mod steps;
     pub mod support;
     pub mod user_move;
 }

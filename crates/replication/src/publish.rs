@@ -8,9 +8,11 @@ use futures_util::{Stream, stream};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinError,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// How long a stream is silent at most.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -86,6 +88,24 @@ impl<L: Log> Feed<L> {
     /// Wakes every stream: something was written.
     pub fn changed(&self) {
         self.0.changes.send_replace(());
+    }
+
+    /// Carries out a write and wakes every stream: in a task of its own, for a transaction goes on when its caller leaves,
+    /// and so must what follows on it.
+    ///
+    /// # Errors
+    /// If the write panics, or the process ends under it.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let feed = self.clone();
+        let write = async move {
+            let written = write.await;
+            feed.changed();
+            written
+        };
+        tokio::spawn(write.in_current_span()).await
     }
 
     /// The changes after a position, from a snapshot if it cannot be continued; `None` is a heartbeat. `allowed` is asked

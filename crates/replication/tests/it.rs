@@ -176,8 +176,8 @@ async fn a_copy_follows_snapshots_changes_and_new_histories() {
     table.catches_up_with(&writer).await;
     assert_eq!(applied.load(Ordering::Relaxed), 1, "a snapshot is applied whole");
 
-    writer.change(7);
-    feed.changed();
+    let changing = writer.clone();
+    feed.write(async move { changing.change(7) }).await.unwrap();
     let changed = Instant::now();
     table.catches_up_with(&writer).await;
     assert!(changed.elapsed() < HEARTBEAT, "a write wakes the stream");

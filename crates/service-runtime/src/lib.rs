@@ -27,7 +27,7 @@ pub use mesh::{Hosted, MeshChannel};
 pub use metrics::Metrics;
 pub use outbox::Consumer;
 pub use readiness::{Gate, Readiness};
-pub use replica::{CopyError, feed_status};
+pub use replica::{CopyError, serve_feed};
 pub use run::{Bound, Overrides, Running, bind, run, run_with};
 pub use service::{Parts, Service};
 pub use status::{bad_field, refusal_code, status};

@@ -1,6 +1,6 @@
 //! Where data that one cell writes and others copy stands in this database.
 
-use crate::{Engine, Row, StorageError, Tx, Value, WorkError};
+use crate::{Db, Engine, Mode, Row, StorageError, Tx, TxKind, Value, WorkError};
 use replication::{Batch, Position, ReplicationError, Standing};
 
 /// The table with the position of one set of data. A service's migration makes it, in SQLite as
@@ -14,8 +14,8 @@ use replication::{Batch, Position, ReplicationError, Standing};
 /// ) STRICT;
 /// ```
 ///
-/// and it has no row until something was written or received. Each function is a part of the transaction that writes the
-/// data too.
+/// and it has no row until something was written or received. But for [`follow_from`](Self::follow_from), each function is a part of
+/// the transaction that reads or writes the data too.
 #[derive(Clone, Copy, Debug)]
 pub struct Positions(&'static str);
 
@@ -39,6 +39,23 @@ impl Positions {
         E::query(tx.conn(), &sql, vec![]).await?.pop().map(read).transpose()
     }
 
+    /// From where a copy follows, in transactions of its own; `None` from the beginning. A writer is a copy afterwards.
+    ///
+    /// # Errors
+    /// With a failure of the database.
+    pub async fn follow_from<E: Engine>(self, db: &Db<E>) -> Result<Option<Position>, StorageError> {
+        let read =
+            db.upkeep(TxKind::GlobalRead, Mode::Read, move |tx| Box::pin(async move { Ok(self.standing(tx).await?) }));
+        let standing = read.await?;
+        if standing.is_some_and(|standing| standing.writer) {
+            let end = db.upkeep(TxKind::Global, Mode::Write, move |tx| {
+                Box::pin(async move { Ok(self.end_history(tx).await?) })
+            });
+            end.await?;
+        }
+        Ok(standing.map(|standing| standing.position))
+    }
+
     /// Makes this cell the writer: see [`Position::of_writer`].
     ///
     /// # Errors
@@ -53,10 +70,7 @@ impl Positions {
     }
 
     /// Makes this cell a copy again. What it wrote is a closed history: should it write once more, it begins a later one.
-    ///
-    /// # Errors
-    /// With a failure of the database.
-    pub async fn end_history<E: Engine>(self, tx: &mut Tx<E>) -> Result<(), StorageError> {
+    async fn end_history<E: Engine>(self, tx: &mut Tx<E>) -> Result<(), StorageError> {
         let sql = format!("UPDATE {} SET writer = 0 WHERE writer = 1", self.0);
         E::execute(tx.conn(), &sql, vec![]).await?;
         Ok(())

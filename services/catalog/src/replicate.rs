@@ -34,12 +34,7 @@ impl Replica for Keeper {
     const NAME: &'static str = "catalogue";
 
     async fn position(&mut self) -> Result<Option<Position>> {
-        let standing = self.context.db.global_read(|tx| Box::pin(async move { Ok(POSITION.standing(tx).await?) }));
-        let standing = standing.await?;
-        if standing.is_some_and(|standing| standing.writer) {
-            self.context.db.global(|tx| Box::pin(async move { Ok(POSITION.end_history(tx).await?) })).await?;
-        }
-        Ok(standing.map(|standing| standing.position))
+        Ok(POSITION.follow_from(&self.context.db).await?)
     }
 
     async fn open(&mut self, Position { incarnation, sequence }: Position) -> Result<Pieces<Product, Self::Error>> {

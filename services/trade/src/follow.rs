@@ -29,8 +29,7 @@ impl Replica for Follower {
     const NAME: &'static str = "products on sale";
 
     async fn position(&mut self) -> Result<Option<Position>> {
-        let standing = self.context.db.global_read(|tx| Box::pin(async move { Ok(POSITION.standing(tx).await?) }));
-        Ok(standing.await?.map(|standing| standing.position))
+        Ok(POSITION.follow_from(&self.context.db).await?)
     }
 
     async fn open(&mut self, Position { incarnation, sequence }: Position) -> Result<Pieces<Offer, Self::Error>> {

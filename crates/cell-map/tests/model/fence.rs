@@ -1,7 +1,8 @@
 //! Transactions of clients that are under way while their user moves: the bucket lock, and reads (OWN-4, OWN-5).
 
+use super::steps::Coordinator;
 use super::support::{Db, breaks, cell, holds, soak};
-use cell_map::ownership::{Answer, KeyRows, MoveId, Outcome, UserMove, UserState, answer};
+use cell_map::ownership::{Answer, KeyRows, MoveId, UserMove, UserState, answer};
 use cell_map::{OwnerEpochs, UserEpoch};
 use stateright::{Model, Property};
 
@@ -102,42 +103,15 @@ impl Fence {
         if !self.breaks(Broken::StepsLockExclusively) && state.writers.iter().any(holds_shared) {
             return None;
         }
-        let (source, target) = (plan.source(), plan.target());
-        let [s, t] = state.dbs.clone().map(|db| db.rows);
+        let (coordinator, dbs) = (Coordinator::new(&plan, 1), &mut state.dbs);
         state.next = match state.next {
-            Next::Claim => {
-                state.dbs[0].put(plan.claim(source, &s, 1).ok()?.written());
-                Next::Prepare
-            }
-            Next::Prepare => {
-                state.dbs[1].put(plan.prepare(target, &t, 1).ok()?.written().map(|prepare| prepare.user));
-                Next::Freeze
-            }
-            Next::Freeze => {
-                state.dbs[0].put(plan.freeze(source, &s, 1).ok()?.written());
-                Next::Copy
-            }
-            Next::Copy => {
-                plan.check_import(target, &t, 1).ok()?;
-                state.dbs[1].data = state.dbs[0].data;
-                Next::Commit
-            }
-            Next::Commit => {
-                let commit = plan.commit(source, &s, 1).ok()?.written()?;
-                state.dbs[0].put(Some(commit.user));
-                state.dbs[0].put_away(commit.away);
-                Next::Open
-            }
-            Next::Open => {
-                let Ok(Outcome::Committed(proof)) = plan.outcome(source, &s) else { return None };
-                state.dbs[1].put(Some(proof.open(target, &t).ok()?.written()?.user));
-                Next::Purge
-            }
-            Next::Purge => {
-                s.check_purge(plan.next()).ok()?;
-                state.dbs[0].data = 0;
-                Next::Nothing
-            }
+            Next::Claim => coordinator.claim(dbs).map(|()| Next::Prepare)?,
+            Next::Prepare => coordinator.prepare(dbs).map(|()| Next::Freeze)?,
+            Next::Freeze => coordinator.freeze(dbs).map(|()| Next::Copy)?,
+            Next::Copy => coordinator.import(dbs).map(|()| Next::Commit)?,
+            Next::Commit => coordinator.commit(dbs).map(|()| Next::Open)?,
+            Next::Open => coordinator.open(dbs).map(|_published| Next::Purge)?,
+            Next::Purge => coordinator.purge(dbs, 0).map(|()| Next::Nothing)?,
             Next::Nothing => return None,
         };
         Some(())

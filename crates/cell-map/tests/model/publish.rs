@@ -1,8 +1,9 @@
 //! A user's moves among three cells while his bucket moves too, with publications in flight (OWN-3, OWN-14, OWN-19, epochs).
 
+use super::steps::Coordinator;
 use super::support::{Db, End, breaks, cell, follow, holds, number, soak};
 use cell_map::ownership::{
-    Answer, AwayStep, BucketMove, BucketProgress, BucketState, Flipped, KeyRows, MapStep, MoveId, Outcome, Publication,
+    Answer, AwayStep, BucketMove, BucketProgress, BucketState, Flipped, KeyRows, MapStep, MoveId, Publication,
     Residents, Step, UserMove, UserRow, UserState, answer,
 };
 use cell_map::{BucketEpoch, CellId, OwnerEpochs, UserEpoch};
@@ -160,54 +161,41 @@ impl Cells {
     }
 
     /// The next step of a user's move; its stage after that, or `None` when it is over.
-    fn step_move(&self, state: &mut State, plan: &UserMove, stage: UserStage) -> Result<Option<UserStage>, ()> {
-        let (source, target) = (plan.source(), plan.target());
-        let (s, t) = (number(source), number(target));
-        let (at_s, at_t) = (state.dbs[s].rows.clone(), state.dbs[t].rows.clone());
-        let stage = match stage {
-            UserStage::Claimed => match plan.prepare(target, &at_t, 1) {
-                Ok(step) => {
-                    state.dbs[t].put(step.written().map(|prepare| prepare.user));
-                    state.dbs[t].data = 0;
-                    UserStage::Prepared
-                }
-                Err(_) => UserStage::Refused,
-            },
+    fn step_move(&self, state: &mut State, plan: &UserMove, stage: UserStage) -> Option<Option<UserStage>> {
+        let (s, t) = (number(plan.source()), number(plan.target()));
+        let (coordinator, dbs) = (Coordinator::new(plan, 1), &mut state.dbs);
+        Some(match stage {
+            UserStage::Claimed => {
+                let prepared = coordinator.prepare(dbs).is_some();
+                Some(if prepared { UserStage::Prepared } else { UserStage::Refused })
+            }
             UserStage::Prepared => {
-                state.dbs[s].put(plan.freeze(source, &at_s, 1).map_err(drop)?.written());
-                plan.check_import(target, &at_t, 1).map_err(drop)?;
-                state.dbs[t].data = state.dbs[s].data;
-                let frozen = state.dbs[s].rows.clone();
-                let commit = plan.commit(source, &frozen, 1).map_err(drop)?.written().ok_or(())?;
-                state.dbs[s].put(Some(commit.user));
-                if !self.breaks(Broken::TheSourceRemembersWhoLeft) {
-                    state.dbs[s].put_away(commit.away);
+                coordinator.freeze(dbs)?;
+                coordinator.import(dbs)?;
+                let away = dbs[s].rows.away.clone();
+                coordinator.commit(dbs)?;
+                if self.breaks(Broken::TheSourceRemembersWhoLeft) {
+                    dbs[s].rows.away = away;
                 }
-                UserStage::Committed
+                Some(UserStage::Committed)
             }
             UserStage::Committed => {
-                let Ok(Outcome::Committed(proof)) = plan.outcome(source, &at_s) else { return Err(()) };
-                let open = proof.open(target, &at_t).map_err(drop)?.written().ok_or(())?;
-                state.dbs[t].put(Some(open.user));
-                state.dbs[t].rows.away = None;
+                let publication = coordinator.open(dbs)??;
                 let away = (!self.breaks(Broken::AwayComesBeforeThePin)).then_some((t, BucketEpoch::ZERO));
-                state.publications.push(InFlight { publication: open.publication, away });
-                at_s.check_purge(plan.next()).map_err(drop)?;
-                state.dbs[s].data = 0;
-                return Ok(None);
+                coordinator.purge(dbs, s)?;
+                state.publications.push(InFlight { publication, away });
+                None
             }
             UserStage::Refused => {
-                state.dbs[s].put(plan.abort(source, &at_s, 1).map_err(drop)?.written());
-                UserStage::Aborted
+                coordinator.abort(dbs)?;
+                Some(UserStage::Aborted)
             }
             UserStage::Aborted => {
-                let Ok(Outcome::Aborted(proof)) = plan.outcome(source, &at_s) else { return Err(()) };
                 // Another move may hold the target's row; whoever ends that one tells him.
-                state.dbs[t].put(proof.end_import(target, &at_t).map_err(drop)?.written());
-                return Ok(None);
+                coordinator.end_import(dbs)?;
+                None
             }
-        };
-        Ok(Some(stage))
+        })
     }
 
     fn deliver(&self, state: &mut State, which: usize) -> Option<()> {
@@ -389,13 +377,13 @@ impl Model for Cells {
                 let rows = &last.dbs[source].rows;
                 let id = MoveId(100 + u128::from(state.user_moves_begun));
                 let plan = UserMove::new(id, cell(source), cell(target), rows.home_epoch()?).ok()?;
-                state.dbs[source].put(Some(plan.claim(&cell(source), rows, 1).ok()?.written()?));
+                Coordinator::new(&plan, 1).claim(&mut state.dbs)?;
                 state.moves.push((plan, UserStage::Claimed));
                 state.user_moves_begun += 1;
             }
             Action::StepMove(which) => {
                 let (plan, stage) = last.moves[which].clone();
-                match self.step_move(&mut state, &plan, stage).ok()? {
+                match self.step_move(&mut state, &plan, stage)? {
                     Some(stage) => state.moves[which].1 = stage,
                     None => drop(state.moves.remove(which)),
                 }
@@ -406,7 +394,7 @@ impl Model for Cells {
             }
             Action::OpenInSilence(which) => {
                 let (plan, stage) = state.moves.remove(which);
-                self.step_move(&mut state, &plan, stage).ok()?;
+                self.step_move(&mut state, &plan, stage)?;
                 state.publications.pop();
             }
             Action::BeginBucketMove { target } => {

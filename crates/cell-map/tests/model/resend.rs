@@ -1,8 +1,9 @@
 //! A call of two transactions whose user moves in between, and a router that sends it on (OWN-8, OWN-9).
 
+use super::steps::Coordinator;
 use super::support::{Db, breaks, cell, holds, number};
 use cell_map::OwnerEpochs;
-use cell_map::ownership::{Answer, MoveId, Outcome, UserMove, answer};
+use cell_map::ownership::{Answer, MoveId, UserMove, answer};
 use stateright::{Model, Property};
 
 /// A condition that the model breaks.
@@ -97,15 +98,11 @@ impl Resend {
     fn commit(&self, state: &mut State) -> Option<()> {
         let (s, base) = (0..2).find_map(|at| state.dbs[at].rows.home_epoch().map(|base| (at, base)))?;
         let plan = UserMove::new(MoveId(state.moves.into()), cell(s), cell(1 - s), base).ok()?;
-        let claimed = plan.claim(plan.source(), &state.dbs[s].rows, 1).ok()?.written();
-        state.dbs[s].put(claimed);
-        let prepared = plan.prepare(plan.target(), &state.dbs[1 - s].rows, 1).ok()?.written();
-        state.dbs[1 - s].put(prepared.map(|prepare| prepare.user));
-        let frozen = plan.freeze(plan.source(), &state.dbs[s].rows, 1).ok()?.written();
-        state.dbs[s].put(frozen);
-        let commit = plan.commit(plan.source(), &state.dbs[s].rows, 1).ok()?.written()?;
-        state.dbs[s].put(Some(commit.user));
-        state.dbs[s].put_away(commit.away);
+        let (coordinator, dbs) = (Coordinator::new(&plan, 1), &mut state.dbs);
+        coordinator.claim(dbs)?;
+        coordinator.prepare(dbs)?;
+        coordinator.freeze(dbs)?;
+        coordinator.commit(dbs)?;
         state.committed = Some(plan);
         state.moves += 1;
         Some(())
@@ -113,11 +110,7 @@ impl Resend {
 
     fn open(&self, state: &mut State) -> Option<()> {
         let plan = state.committed.take()?;
-        let (s, t) = (number(plan.source()), number(plan.target()));
-        let Ok(Outcome::Committed(proof)) = plan.outcome(plan.source(), &state.dbs[s].rows) else { return None };
-        let open = proof.open(plan.target(), &state.dbs[t].rows).ok()?.written()?;
-        state.dbs[t].put(Some(open.user));
-        state.dbs[t].rows.away = None;
+        Coordinator::new(&plan, 1).open(&mut state.dbs)?;
         Some(())
     }
 }

@@ -1,6 +1,7 @@
 //! One user moves to and fro between two cells while clients write, under coordinators that come late (OWN-11, OWN-12).
 
-use super::support::{Db, End, breaks, cell, follow, holds, soak};
+use super::steps::Coordinator;
+use super::support::{Db, End, breaks, cell, follow, holds, number as cell_number, soak};
 use cell_map::OwnerEpochs;
 use cell_map::ownership::{
     Committed, KeyRows, MoveId, MoveRefused, Outcome, Progress, Step, UserMove, UserRow, UserState, answer,
@@ -116,24 +117,18 @@ impl Moving {
         let copy = if what == Do::Import && next != Do::Import { first_copy } else { copy };
         let index = plan;
         let plan = state.plans[index].clone();
-        let (s, t) = (super::support::number(plan.source()), super::support::number(plan.target()));
         let (source, target) = (plan.source(), plan.target());
+        let (s, t) = (cell_number(source), cell_number(target));
         let rows = state.dbs.clone().map(|db| db.rows);
+        let coordinator = Coordinator::new(&plan, number);
         match what {
-            Do::Claim if number == 1 => {
-                state.dbs[s].put(plan.claim(source, &rows[s], number).ok()?.written());
-                Some(Do::Prepare)
-            }
+            Do::Claim if number == 1 => coordinator.claim(&mut state.dbs).map(|()| Do::Prepare),
             Do::Claim if self.breaks(Broken::TakeoverReadsTheSource) => Some(Do::Prepare),
-            Do::Claim => {
-                let (step, progress) = plan.takeover(source, &rows[s], number).ok()?;
-                state.dbs[s].put(step.written());
-                Some(match progress {
-                    Progress::Claimed | Progress::Frozen => Do::Prepare,
-                    Progress::Committed(_) => Do::Open,
-                    Progress::Aborted(_) => Do::EndImport,
-                })
-            }
+            Do::Claim => Some(match coordinator.takeover(&mut state.dbs)? {
+                Progress::Claimed | Progress::Frozen => Do::Prepare,
+                Progress::Committed(_) => Do::Open,
+                Progress::Aborted(_) => Do::EndImport,
+            }),
             Do::Prepare => {
                 if let Step::Write(row) = self.prepare(&plan, &rows[t], number).ok()? {
                     state.dbs[t].put(Some(row));
@@ -163,27 +158,16 @@ impl Moving {
                 let held = rows[s].user.as_ref().and_then(|user| user.claim).map(|claim| claim.attempt);
                 let loose = self.breaks(Broken::CommitNeedsTheAttempt);
                 let attempt = held.filter(|_| loose).unwrap_or(number);
-                match plan.commit(source, &rows[s], attempt) {
-                    Ok(Step::Write(commit)) => {
-                        state.dbs[s].put(Some(commit.user));
-                        state.dbs[s].put_away(commit.away);
-                        Some(Do::Open)
-                    }
-                    Ok(Step::Unchanged) => Some(Do::Open),
-                    Err(_) => self.breaks(Broken::OpenNeedsTheCommit).then_some(Do::Open),
-                }
+                let committed = Coordinator::new(&plan, attempt).commit(&mut state.dbs).is_some();
+                (committed || self.breaks(Broken::OpenNeedsTheCommit)).then_some(Do::Open)
             }
             Do::Open => {
                 let proof = match plan.outcome(source, &rows[s]).ok()? {
                     Outcome::Committed(proof) => proof,
-                    _ if self.breaks(Broken::OpenNeedsTheCommit) => Committed::from_journal(plan),
+                    _ if self.breaks(Broken::OpenNeedsTheCommit) => Committed::from_journal(plan.clone()),
                     _ => return None,
                 };
-                if let Step::Write(open) = proof.open(&cell(t), &rows[t]).ok()? {
-                    state.dbs[t].put(Some(open.user));
-                    state.dbs[t].rows.away = None;
-                }
-                Some(Do::PurgeSource)
+                coordinator.open_with(&mut state.dbs, &proof).map(|_published| Do::PurgeSource)
             }
             Do::Abort => {
                 state.dbs[s].put(self.abort(&plan, &rows[s], number).ok()?.written());
@@ -195,18 +179,18 @@ impl Moving {
                     state.dbs[t].put(Some(UserRow { state: moved, epoch: plan.next(), claim: None }));
                     return Some(Do::PurgeTarget);
                 }
-                let Outcome::Aborted(proof) = plan.outcome(source, &rows[s]).ok()? else { return None };
-                let told = proof.end_import(target, &rows[t]).ok()?.written();
+                let mut told = state.dbs.clone();
+                coordinator.end_import(&mut told)?;
                 let unprepared = !rows[t].user.as_ref().is_some_and(is_importing);
                 if !(unprepared && self.breaks(Broken::UnpreparedTargetIsTold)) {
-                    state.dbs[t].put(told);
+                    state.dbs = told;
                 }
                 state.ended |= 1 << index;
                 Some(Do::PurgeTarget)
             }
             Do::PurgeSource | Do::PurgeTarget => {
                 let at = if what == Do::PurgeSource { s } else { t };
-                if rows[at].check_purge(plan.next()).is_ok() || self.breaks(Broken::PurgeChecksTheRow) {
+                if coordinator.purge(&mut state.dbs, at).is_none() && self.breaks(Broken::PurgeChecksTheRow) {
                     state.dbs[at].data = 0;
                 }
                 Some(Do::Stop)
@@ -365,26 +349,13 @@ fn finish(mut state: State) -> bool {
     matches!(homes[..], [home] if home.data == state.acked) && all_reach_it
 }
 
-fn finish_one(state: &mut State, plan: &UserMove) -> Result<(), MoveRefused> {
+fn finish_one(state: &mut State, plan: &UserMove) -> Option<()> {
     const LATEST: u32 = 100;
-    let (s, t) = (super::support::number(plan.source()), super::support::number(plan.target()));
-    let (step, progress) = plan.takeover(plan.source(), &state.dbs[s].rows, LATEST)?;
-    state.dbs[s].put(step.written());
-    if matches!(progress, Progress::Claimed | Progress::Frozen) {
-        let given_back = plan.abort(plan.source(), &state.dbs[s].rows, LATEST)?;
-        state.dbs[s].put(given_back.written());
+    let (coordinator, dbs) = (Coordinator::new(plan, LATEST), &mut state.dbs);
+    if matches!(coordinator.takeover(dbs)?, Progress::Claimed | Progress::Frozen) {
+        coordinator.abort(dbs)?;
     }
-    match plan.outcome(plan.source(), &state.dbs[s].rows)? {
-        Outcome::Committed(proof) => {
-            if let Step::Write(open) = proof.open(plan.target(), &state.dbs[t].rows)? {
-                state.dbs[t].put(Some(open.user));
-                state.dbs[t].rows.away = None;
-            }
-        }
-        Outcome::Aborted(proof) => state.dbs[t].put(proof.end_import(plan.target(), &state.dbs[t].rows)?.written()),
-        Outcome::Undecided => {}
-    }
-    Ok(())
+    coordinator.open(dbs).map(drop).or_else(|| coordinator.end_import(dbs))
 }
 
 #[test]

@@ -18,7 +18,6 @@ use shop_proto::{
 use std::collections::HashMap;
 use storage::{BoxFuture, IdempotencyKey, PageScope, Tx, WorkError};
 use tonic::{Code, Request, Response, Status, async_trait};
-use tracing::Instrument as _;
 
 const CREATE_PRODUCT: &str = "/shop.catalog.v1.CatalogService/CreateProduct";
 const UPDATE_PRODUCT: &str = "/shop.catalog.v1.CatalogService/UpdateProduct";
@@ -51,21 +50,34 @@ impl Products {
         Ok(products)
     }
 
-    /// Writes and wakes the followers. A transaction goes on when its caller leaves, and so does what follows on it.
+    /// Writes a product in the global cell, once for each request id, and wakes the followers.
     async fn write<T: Message + Default + 'static>(
         &self,
-        key: IdempotencyKey,
-        work: impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, WorkError<Error>>> + Send + 'static,
-    ) -> Result<T, Status> {
-        let Self { context, feed } = self.clone();
+        method: &'static str,
+        request: &impl Message,
+        write: parse::Write,
+        store: impl for<'t> FnOnce(&'t mut Tx, &'t Product) -> BoxFuture<'t, store::Result<Product>> + Send + 'static,
+        answer: fn(pb::Product) -> T,
+    ) -> Result<Response<T>, Status> {
+        let parse::Write { request_id, product } = write;
+        require_global(&self.context)?;
+        let key = IdempotencyKey::of(method, request_id.as_str(), request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
+        let (context, db) = (self.context.clone(), self.context.db.clone());
         let write = async move {
-            let written = context.db.global_idempotent(key, work).await;
-            feed.changed();
-            written
+            let written = db.global_idempotent(key, move |tx| {
+                Box::pin(async move {
+                    // Once more where it is certain: since the check above, this cell may have begun to follow another.
+                    require_global(&context).map_err(WorkError::Business)?;
+                    Ok(answer((&store(tx, &product).await?).into()))
+                })
+            });
+            written.await
         };
-        let written = tokio::spawn(write.in_current_span()).await;
+        let written = self.feed.write(write).await;
         let written = written.map_err(|error| MeshError::internal(format!("write was cut off: {error}")))?;
-        Ok(written.map_err(status::<Error>)?.into_inner())
+        Ok(Response::new(written.map_err(status::<Error>)?.into_inner()))
     }
 }
 
@@ -75,44 +87,20 @@ impl CatalogService for Products {
         &self,
         request: Request<pb::CreateProductRequest>,
     ) -> Result<Response<pb::CreateProductResponse>, Status> {
-        let request = request.into_inner();
-        let parse::Write { request_id, product } = parse::create(&request)?;
-        require_global(&self.context)?;
-        let key = IdempotencyKey::of(CREATE_PRODUCT, request_id.as_str(), &request)
-            .map_err(Violations::of("request_id"))
-            .map_err(Error::Invalid)?;
-        let context = self.context.clone();
-        let write = self.write(key, move |tx| {
-            Box::pin(async move {
-                // Once more where it is certain: since the check above, this cell may have begun to follow another.
-                require_global(&context).map_err(WorkError::Business)?;
-                let product = store::create(tx, &product).await?;
-                Ok(pb::CreateProductResponse { product: Some((&product).into()) })
-            })
-        });
-        write.await.map(Response::new)
+        let request = request.get_ref();
+        let answer = |product| pb::CreateProductResponse { product: Some(product) };
+        let write = parse::create(request)?;
+        self.write(CREATE_PRODUCT, request, write, |tx, product| Box::pin(store::create(tx, product)), answer).await
     }
 
     async fn update_product(
         &self,
         request: Request<pb::UpdateProductRequest>,
     ) -> Result<Response<pb::UpdateProductResponse>, Status> {
-        let request = request.into_inner();
-        let parse::Write { request_id, product } = parse::update(&request)?;
-        require_global(&self.context)?;
-        let key = IdempotencyKey::of(UPDATE_PRODUCT, request_id.as_str(), &request)
-            .map_err(Violations::of("request_id"))
-            .map_err(Error::Invalid)?;
-        let context = self.context.clone();
-        let write = self.write(key, move |tx| {
-            Box::pin(async move {
-                // Once more where it is certain: since the check above, this cell may have begun to follow another.
-                require_global(&context).map_err(WorkError::Business)?;
-                let product = store::update(tx, &product).await?;
-                Ok(pb::UpdateProductResponse { product: Some((&product).into()) })
-            })
-        });
-        write.await.map(Response::new)
+        let request = request.get_ref();
+        let answer = |product| pb::UpdateProductResponse { product: Some(product) };
+        let write = parse::update(request)?;
+        self.write(UPDATE_PRODUCT, request, write, |tx, product| Box::pin(store::update(tx, product)), answer).await
     }
 
     async fn get_product(

@@ -2,9 +2,9 @@
 
 use super::{change, require_global};
 use crate::feed::Feed;
-use futures_util::{Stream, StreamExt, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use replication::Position;
-use service_runtime::{Context, feed_status};
+use service_runtime::{Context, serve_feed};
 use shop_proto::catalog_v1::{self as pb, catalog_replication_service_server::CatalogReplicationService};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -21,18 +21,6 @@ impl Replication {
     pub const fn new(context: Context, feed: Feed) -> Self {
         Self { context, feed }
     }
-
-    fn changes<A>(
-        &self,
-        after: Position,
-        allowed: A,
-    ) -> Result<impl Stream<Item = Result<Option<pb::CatalogChange>, Status>> + use<A>, Status>
-    where
-        A: Fn() -> Result<(), Status> + Send + 'static,
-    {
-        let pieces = self.feed.stream(after, allowed).map_err(feed_status)?;
-        Ok(pieces.map(|piece| Ok(piece.map_err(feed_status)?.as_ref().map(change))))
-    }
 }
 
 #[async_trait]
@@ -47,13 +35,13 @@ impl CatalogReplicationService for Replication {
         let &pb::SubscribeRequest { incarnation, sequence } = request.get_ref();
         let context = self.context.clone();
         let written = move || require_global(&context).map_err(Status::from);
-        let changes = self.changes(Position { incarnation, sequence }, written)?;
-        Ok(Response::new(changes.map(|change| Ok(pb::SubscribeResponse { change: change? })).boxed()))
+        let message = |piece: Option<_>| pb::SubscribeResponse { change: piece.as_ref().map(change) };
+        serve_feed(&self.feed, Position { incarnation, sequence }, written, message)
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let &pb::WatchRequest { incarnation, sequence } = request.get_ref();
-        let changes = self.changes(Position { incarnation, sequence }, || Ok(()))?;
-        Ok(Response::new(changes.map(|change| Ok(pb::WatchResponse { change: change? })).boxed()))
+        let message = |piece: Option<_>| pb::WatchResponse { change: piece.as_ref().map(change) };
+        serve_feed(&self.feed, Position { incarnation, sequence }, || Ok(()), message)
     }
 }
