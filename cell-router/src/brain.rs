@@ -1,7 +1,7 @@
 //! What the router knows and decides by, shared by all workers.
 
 use crate::{
-    method::Methods,
+    method::{Method, Methods},
     world::{World, Worlds},
 };
 use cell_map::CellMap;
@@ -49,8 +49,10 @@ pub struct Brain {
     pub worlds: Worlds,
     /// Counters.
     pub events: Events,
-    /// Calls in flight.
+    /// Calls in flight, server streams apart.
     pub in_flight: AtomicUsize,
+    /// Server streams in flight: they last, and take no place of a call.
+    pub streams: AtomicUsize,
     /// Bytes of calls that wait for a move.
     pub parked_bytes: AtomicUsize,
     learnt: Mutex<Learnt>,
@@ -67,10 +69,17 @@ impl Brain {
             worlds,
             events: Events::default(),
             in_flight: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
             parked_bytes: AtomicUsize::new(0),
             learnt: Mutex::new(Learnt::new(REDIRECTS)),
             learnt_len: AtomicUsize::new(0),
         }
+    }
+
+    /// Where calls of a method are counted while they are in flight.
+    #[must_use]
+    pub fn counted(&self, method: &Method) -> &AtomicUsize {
+        if method.policy.server_streaming { &self.streams } else { &self.in_flight }
     }
 
     /// Takes a map into force and forgets the redirects that it contains.
@@ -112,6 +121,16 @@ impl Brain {
     /// Whether calls are served: there is a map, and an instance of this cell is connected.
     pub fn is_ready(&self) -> bool {
         self.worlds.load().is_some() && self.worlds.instances().is_live()
+    }
+
+    /// Whether besides that every service that this cell has an instance for is connected.
+    pub fn is_complete(&self) -> bool {
+        self.is_ready() && self.methods.iter().all(|method| method.instances.is_empty() || method.is_live())
+    }
+
+    /// Whether calls of a service are served by this cell.
+    pub fn serves(&self, service: &str) -> bool {
+        self.worlds.load().is_some() && self.worlds.hosting(service).any(|endpoint| endpoint.is_live())
     }
 
     fn lock(&self) -> MutexGuard<'_, Learnt> {

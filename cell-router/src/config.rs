@@ -1,70 +1,63 @@
 //! Configuration of the router's process.
 
+mod instance;
+
+pub use instance::Instance;
+pub(crate) use instance::check as check_instances;
+
 use cell_map::CellId;
-use serde::{Deserialize, Deserializer, de::Error};
-use service_runtime::config::{
-    ConfigError, DrainConfig, LimitsConfig, ListenConfig, MapConfig, PeerConfig, Sources, TelemetryConfig, load,
+use serde::Deserialize;
+use service_runtime::config::{CommonConfig, ConfigError, Sources, section};
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    time::Duration,
 };
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Everything.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// The cell that the router belongs to.
-    #[serde(deserialize_with = "cell")]
-    pub cell: CellId,
-    /// `[listen]`
-    #[serde(default)]
-    pub listen: ListenConfig,
-    /// `[peer]`
-    #[serde(default)]
-    pub peer: PeerConfig,
-    /// `[map]`
-    #[serde(default)]
-    pub map: MapConfig,
-    /// `[telemetry]`
-    #[serde(default)]
-    pub telemetry: TelemetryConfig,
-    /// `[limits]`
-    #[serde(default)]
-    pub limits: LimitsConfig,
-    /// `[drain]`
-    #[serde(default)]
-    pub drain: DrainConfig,
+    /// What every process is told.
+    pub common: CommonConfig,
     /// `[router]`
-    #[serde(default)]
     pub router: RouterConfig,
     /// `[peers]`
-    #[serde(default)]
     pub peers: PeersConfig,
 }
 
-impl Config {
-    const KEYS: &'static [&'static str] =
-        &["cell", "listen", "peer", "map", "telemetry", "limits", "drain", "router", "peers"];
+impl Deref for Config {
+    type Target = CommonConfig;
 
+    fn deref(&self) -> &CommonConfig {
+        &self.common
+    }
+}
+
+impl DerefMut for Config {
+    fn deref_mut(&mut self) -> &mut CommonConfig {
+        &mut self.common
+    }
+}
+
+impl Config {
     /// Reads the sources in their order.
     ///
     /// # Errors
     /// If a source cannot be read, a key is unknown, or a value is bad.
     pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        load(&sources.read()?, Self::KEYS)
+        let figment = sources.read()?;
+        Ok(Self {
+            common: CommonConfig::load(&figment, &["router", "peers"])?,
+            router: section(&figment, "router")?,
+            peers: section(&figment, "peers")?,
+        })
     }
 
     /// Defaults for a cell, with ports of its own choice. For tests and embedding.
     #[must_use]
     pub fn new(cell: CellId) -> Self {
-        Self {
-            cell,
-            listen: ListenConfig::default(),
-            peer: PeerConfig::default(),
-            map: MapConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            limits: LimitsConfig::default(),
-            drain: DrainConfig::default(),
-            router: RouterConfig::default(),
-            peers: PeersConfig::default(),
-        }
+        Self { common: CommonConfig::new(cell), router: RouterConfig::default(), peers: PeersConfig::default() }
     }
 }
 
@@ -76,12 +69,16 @@ pub struct RouterConfig {
     pub workers: usize,
     /// Files with encoded `FileDescriptorSet`s: what is routed.
     pub descriptor_sets: Vec<PathBuf>,
-    /// Peer listeners of this cell's `cell-services` processes, `host:port`.
-    pub instances: Vec<String>,
+    /// This cell's `cell-services` processes: addresses of their peer listeners, as `"host:port"` where one hosts every
+    /// service and is reached by routers only, else as `{address = "host:port", services = ["package.Service"],
+    /// front = "host:port"}`: `front` is told to clients that route by themselves.
+    pub instances: Vec<Instance>,
     /// Deadline where neither caller nor policy gives one; 0: that of `[limits]`.
     pub default_deadline_ms: u64,
     /// Longest deadline granted; 0: that of `[limits]`.
     pub max_deadline_ms: u64,
+    /// File with restrictions for clients that route by themselves, watched; none: no restrictions.
+    pub restrictions: Option<PathBuf>,
     /// Bytes of calls that may wait for a move to end.
     pub park_bytes: usize,
     /// Connections kept to each address, per worker.
@@ -98,6 +95,7 @@ impl Default for RouterConfig {
             instances: Vec::new(),
             default_deadline_ms: 0,
             max_deadline_ms: 0,
+            restrictions: None,
             park_bytes: 16 << 20,
             upstream_connections: 4,
             upstream_connections_max: 16,
@@ -131,22 +129,60 @@ impl Config {
 pub struct PeersConfig {
     /// Cell to address: reaches the cell's routers through something other than the map's `peer_endpoints`.
     pub overrides: BTreeMap<String, String>,
+    /// Cell to address: clients near this router reach the cell's services there, instead of where its own routers say.
+    pub fronts: BTreeMap<String, String>,
 }
 
 impl PeersConfig {
-    /// The overrides with checked names.
+    /// [`Self::overrides`] with checked names.
     ///
     /// # Errors
     /// Naming the key that is no cell's name.
-    pub fn checked(&self) -> Result<BTreeMap<CellId, String>, String> {
-        let pair = |(cell, address): (&String, &String)| match CellId::new(cell) {
-            Ok(cell) => Ok((cell, address.clone())),
-            Err(error) => Err(format!("key \"peers.overrides.{cell}\": {error}")),
-        };
-        self.overrides.iter().map(pair).collect()
+    pub fn checked_overrides(&self) -> Result<BTreeMap<CellId, String>, String> {
+        by_cell("peers.overrides", &self.overrides)
+    }
+
+    /// [`Self::fronts`] with checked names.
+    ///
+    /// # Errors
+    /// Naming the key that is no cell's name.
+    pub fn checked_fronts(&self) -> Result<BTreeMap<CellId, String>, String> {
+        by_cell("peers.fronts", &self.fronts)
     }
 }
 
-fn cell<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellId, D::Error> {
-    CellId::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+fn by_cell(key: &str, addresses: &BTreeMap<String, String>) -> Result<BTreeMap<CellId, String>, String> {
+    let pair = |(cell, address): (&String, &String)| match CellId::new(cell) {
+        Ok(cell) => Ok((cell, address.clone())),
+        Err(error) => Err(format!("key \"{key}.{cell}\": {error}")),
+    };
+    addresses.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(set: &[&str]) -> Result<Config, ConfigError> {
+        let set = set.iter().map(|set| (*set).to_owned()).collect();
+        Config::read(&Sources { config: None, set })
+    }
+
+    #[test]
+    fn every_section_is_read_and_a_fault_names_its_key() {
+        let config = read(&["cell=a", "limits.streams=7", "router.workers=2", "peers.overrides.b=c"]).unwrap();
+        assert_eq!((config.cell.as_str(), config.limits.streams, config.router.workers), ("a", 7, 2));
+        assert_eq!(config.peers.overrides["b"], "c");
+        for (set, names) in [
+            ("worker.count=2", &["unknown key \"worker\"", "router"][..]),
+            ("router.worker=2", &["worker", "workers", "--set \"router.worker=2\""]),
+            ("router.workers=many", &["router.workers", "--set \"router.workers=many\""]),
+            ("limits.streams=many", &["limits.streams", "--set \"limits.streams=many\""]),
+        ] {
+            let error = read(&["cell=a", set]).unwrap_err().to_string();
+            for name in names {
+                assert!(error.contains(name), "{set:?}: {error:?} does not name {name:?}");
+            }
+        }
+    }
 }

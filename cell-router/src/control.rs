@@ -1,28 +1,34 @@
 //! What the router answers itself: the control API, health of the whole mesh, reflection.
 
+mod mesh;
+
 use crate::{brain::Brain, worker::Common, world::World};
-use cell_map::{CellMap, UserKey};
+use cell_map::{CellId, CellMap, UserKey};
 use mesh_layers::{MeshError, Reason};
 use mesh_policy::PolicyTable;
 use mesh_proto::control_v1::{
-    Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest, GetMapResponse,
-    WatchMapRequest, WatchMapResponse, WatchMeshRequest, WatchMeshResponse,
+    self as pb, Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest,
+    GetMapResponse, WatchMapRequest, WatchMapResponse, WatchMeshRequest, WatchMeshResponse,
     control_service_server::{ControlService, ControlServiceServer},
 };
 use mesh_routing::decide::Source;
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::{
+    ServingStatus,
     pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
 
 /// Time after which a watcher hears something, a map or a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(4);
-/// The same for clients that route by themselves: they notice sooner that they hear nothing.
-const MESH_HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Services that the router answers itself, as paths begin with them.
 pub const SERVICES: [&str; 4] = [
@@ -36,20 +42,31 @@ pub const SERVICES: [&str; 4] = [
 #[derive(Clone, Debug)]
 pub struct Control {
     common: Arc<Common>,
-    maps: watch::Receiver<Arc<CellMap>>,
+    watched: Watched,
 }
 
-/// All of the router's own services, and the switch of health.
+/// What the control API tells of as it changes.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The map in force.
+    pub maps: watch::Receiver<Arc<CellMap>>,
+    /// The instances of all cells.
+    pub instances: watch::Receiver<Arc<BTreeMap<CellId, Vec<pb::Instance>>>>,
+    /// The restrictions in force.
+    pub restrictions: watch::Receiver<Arc<pb::Restrictions>>,
+}
+
+/// All of the router's own services, and what tells their health.
 ///
 /// # Errors
 /// If the descriptor sets are not usable for reflection.
 pub fn routes(
     common: Arc<Common>,
-    maps: watch::Receiver<Arc<CellMap>>,
+    watched: Watched,
     table: &PolicyTable,
-) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
-    let health = HealthReporter::new();
-    let service = HealthServer::new(HealthService::from_health_reporter(health.clone()));
+) -> Result<(Routes, Health), tonic_reflection::server::Error> {
+    let reporter = HealthReporter::new();
+    let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(table.file_descriptor_set_bytes())
@@ -57,21 +74,33 @@ pub fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(service)
-        .add_service(ControlServiceServer::new(Control { common, maps }))
+        .add_service(ControlServiceServer::new(Control { common, watched }))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
-    Ok((routes, health))
+    Ok((routes, Health { reporter, told: HashMap::new() }))
 }
 
-/// Sets the health of every service of the mesh and of the whole.
-pub async fn set_health(health: &HealthReporter, table: &PolicyTable, ready: bool) {
-    let status = match ready {
-        true => tonic_health::ServingStatus::Serving,
-        false => tonic_health::ServingStatus::NotServing,
-    };
-    for service in table.services().chain([""]) {
-        health.set_service_status(service, status).await;
+/// Health of each service of the mesh, and of the whole as `""`.
+#[derive(Debug)]
+pub struct Health {
+    reporter: HealthReporter,
+    /// What was told last: watchers hear of changes only.
+    told: HashMap<String, bool>,
+}
+
+impl Health {
+    /// Tells the health of the whole, and of all services by `serves`.
+    pub async fn tell(&mut self, table: &PolicyTable, whole: bool, serves: impl Fn(&str) -> bool) {
+        for service in table.services().chain([""]) {
+            let serving = if service.is_empty() { whole } else { serves(service) };
+            if self.told.get(service) == Some(&serving) {
+                continue;
+            }
+            self.told.insert(service.to_owned(), serving);
+            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            self.reporter.set_service_status(service, status).await;
+        }
     }
 }
 
@@ -97,7 +126,7 @@ impl ControlService for Control {
 
     async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Self::WatchMapStream>, Status> {
         let mut known = request.into_inner().known_epoch;
-        let newer = WatchStream::new(self.maps.clone()).filter_map(move |map| {
+        let newer = WatchStream::new(self.watched.maps.clone()).filter_map(move |map| {
             let epoch = map.epoch().get();
             let news = epoch > known;
             known = known.max(epoch);
@@ -115,24 +144,8 @@ impl ControlService for Control {
     type WatchMeshStream = Pin<Box<dyn Stream<Item = Result<WatchMeshResponse, Status>> + Send>>;
 
     async fn watch_mesh(&self, request: Request<WatchMeshRequest>) -> Result<Response<Self::WatchMeshStream>, Status> {
-        let WatchMeshRequest { known_incarnation, known_epoch } = request.into_inner();
-        let (start, cell) = (std::time::Instant::now(), self.brain().worlds.here().to_string());
-        let mut known = (known_incarnation, known_epoch);
-        let maps = WatchStream::new(self.maps.clone());
-        let beat = tokio::time::interval_at(tokio::time::Instant::now() + MESH_HEARTBEAT, MESH_HEARTBEAT);
-        let messages = maps.timeout_repeating(beat).map(move |map| {
-            let news = map.ok().filter(|map| {
-                let version = (map.incarnation().get(), map.epoch().get());
-                std::mem::replace(&mut known, version) != version
-            });
-            Ok(WatchMeshResponse {
-                map: news.map(|map| (&*map).into()),
-                cell: cell.clone(),
-                elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-                ..WatchMeshResponse::default()
-            })
-        });
-        Ok(Response::new(Box::pin(messages)))
+        let here = self.brain().worlds.here().clone();
+        Ok(Response::new(Box::pin(mesh::stream(here, self.watched.clone(), request.into_inner()))))
     }
 
     async fn explain_key(&self, request: Request<ExplainKeyRequest>) -> Result<Response<ExplainKeyResponse>, Status> {
@@ -194,7 +207,7 @@ fn checks(brain: &Brain) -> Vec<Check> {
         checks.push(check(
             format!("instance {} of {here} connected", endpoint.address),
             endpoint.is_live(),
-            "no connection stands: calls of this cell's users fail if no other instance is connected",
+            "no connection stands: calls of this cell's users fail if no other instance hosts the same and is connected",
             "start cell-services there, and see that its peer listener has this address",
         ));
     }

@@ -68,6 +68,8 @@ pub struct Gate<'b> {
     pub token: Option<&'b PeerToken>,
     /// Most calls in flight in the process.
     pub max_calls: usize,
+    /// Most server streams in flight in the process.
+    pub max_streams: usize,
     /// Services that the router answers itself, as `/package.Service/`.
     pub own: &'b [String],
 }
@@ -115,11 +117,12 @@ pub fn admit<'b>(
         let error = MeshError::new(Reason::MethodUnknown, "client streams are not routed yet");
         return Err(turn_away(error.info("method", &method.policy.path)));
     }
+    let most = if method.policy.server_streaming { gate.max_streams } else { gate.max_calls };
     let most = match method.policy.criticality {
-        Criticality::Core => gate.max_calls,
-        Criticality::NonCore => gate.max_calls * NON_CORE_PERCENT / 100,
+        Criticality::Core => most,
+        Criticality::NonCore => most * NON_CORE_PERCENT / 100,
     };
-    if brain.in_flight.load(Relaxed) >= most {
+    if brain.counted(method).load(Relaxed) >= most {
         brain.events.shed.fetch_add(1, Relaxed);
         return Err(turn_away(MeshError::rate_limited("too many calls are in flight", SHED_DELAY)));
     }

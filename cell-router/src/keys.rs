@@ -2,7 +2,7 @@
 
 use crate::method::Method;
 use mesh_layers::{MeshError, metadata};
-use mesh_policy::{CanonicalKey, ExtractError, Scope};
+use mesh_policy::{CanonicalKey, ExtractError, Scope, check_message};
 use std::borrow::Cow;
 
 /// The user keys that a call names.
@@ -36,9 +36,10 @@ impl Keys<'_> {
 /// BAD_REQUEST if the message cannot be read, names no user, or names another than the metadata.
 pub fn keys<'m>(method: &Method, message: &'m [u8], hint: Option<Cow<'m, [u8]>>) -> Result<Keys<'m>, MeshError> {
     if method.policy.scope != Scope::User {
-        return Ok(Keys::None);
+        return whole(message).map(|()| Keys::None);
     }
     let Some(route_key) = &method.policy.route_key else {
+        whole(message)?;
         return hint.map(Keys::Hint).ok_or_else(|| {
             MeshError::bad_request("the call names no user: metadata \"cellmesh-user\" is absent")
                 .violation(metadata::USER.as_str(), "is absent")
@@ -65,6 +66,11 @@ pub fn keys<'m>(method: &Method, message: &'m [u8], hint: Option<Cow<'m, [u8]>>)
     }
     Err(MeshError::bad_request(format!("metadata \"cellmesh-user\" contradicts field \"{field}\" of the message"))
         .violation(metadata::USER.as_str(), "names another user than the message"))
+}
+
+/// What is no message is refused here, though no key is looked for.
+fn whole(message: &[u8]) -> Result<(), MeshError> {
+    check_message(message).map_err(|error| MeshError::bad_request(format!("the message is no protobuf: {error}")))
 }
 
 fn no_key(field: &str) -> MeshError {

@@ -3,6 +3,7 @@
 pub mod brain;
 pub mod config;
 pub mod control;
+pub mod directory;
 pub mod head;
 pub mod keys;
 pub mod method;
@@ -10,6 +11,7 @@ mod metrics;
 pub mod pass;
 pub mod process;
 pub mod relay;
+pub mod restrictions;
 mod run;
 pub mod trace;
 pub mod upstream;

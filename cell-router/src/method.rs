@@ -1,9 +1,13 @@
 //! The methods that are routed, each with its policy and its counters.
 
+use crate::world::{Endpoint, Worlds};
 use hashbrown::HashMap;
 use mesh_policy::{Idempotency, MethodPolicy, PolicyTable};
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tonic::Code;
@@ -49,6 +53,8 @@ pub struct Method {
     pub max_deadline: Duration,
     /// Largest message after decompression, in bytes.
     pub max_message: usize,
+    /// This cell's instances that host it.
+    pub instances: Vec<Arc<Endpoint>>,
     /// Its counters.
     pub stats: Stats,
 }
@@ -59,6 +65,22 @@ impl Method {
     pub fn is_repeatable(&self) -> bool {
         self.policy.side_effects == Idempotency::NoSideEffects
     }
+
+    /// Whether an instance of this cell that hosts it is connected.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.instances.iter().any(|endpoint| endpoint.is_live())
+    }
+
+    /// Full name of its service.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        service(&self.policy.path)
+    }
+}
+
+fn service(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default()
 }
 
 /// What applies where a method's policy says nothing.
@@ -81,14 +103,18 @@ pub struct Methods {
 }
 
 impl Methods {
-    /// Of a policy table.
+    /// Of a policy table, hosted as these worlds say.
     #[must_use]
-    pub fn new(table: &PolicyTable, defaults: Defaults) -> Self {
+    pub fn new(table: &PolicyTable, defaults: Defaults, worlds: &Worlds) -> Self {
         let method = |policy: &MethodPolicy| {
-            let max_deadline = policy.max_deadline.map_or(defaults.max_deadline, |max| max.min(defaults.max_deadline));
+            // A stream is meant to last: what its policy grants holds, as it does at the service.
+            let longest = if policy.server_streaming { Duration::MAX } else { defaults.max_deadline };
+            let max_deadline = policy.max_deadline.map_or(defaults.max_deadline, |max| max.min(longest));
             let default_deadline = policy.default_deadline.unwrap_or(defaults.default_deadline).min(max_deadline);
             let max_message = policy.max_request_bytes.map_or(defaults.max_message, |max| max as usize);
-            Method { policy: policy.clone(), default_deadline, max_deadline, max_message, stats: Stats::default() }
+            let instances = worlds.hosting(service(&policy.path)).cloned().collect();
+            let (policy, stats) = (policy.clone(), Stats::default());
+            Method { policy, default_deadline, max_deadline, max_message, instances, stats }
         };
         let by_path = table.methods().map(|policy| (policy.path.as_str().into(), method(policy))).collect();
         Self { by_path, unknown: Stats::default() }

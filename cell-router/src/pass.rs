@@ -4,7 +4,7 @@
 use crate::{
     brain::Brain,
     method::Method,
-    world::{Way, World},
+    world::{Endpoint, Way, World},
 };
 use cell_map::{CellId, CellIndex, OwnerEpochs};
 use mesh_layers::{
@@ -37,6 +37,12 @@ impl Place {
     /// How to reach it.
     pub fn way<'a>(&'a self, brain: &'a Brain) -> &'a Way {
         self.cell.map_or(brain.worlds.instances(), |cell| self.world.way(cell))
+    }
+
+    /// Where a call of this method may be sent.
+    #[must_use]
+    pub fn endpoints<'a>(&'a self, method: &'a Method) -> &'a [Arc<Endpoint>] {
+        self.cell.map_or(&method.instances, |cell| &self.world.way(cell).endpoints)
     }
 }
 
@@ -111,9 +117,13 @@ impl<'c> Pass<'c> {
             hops: self.believed.hops,
             redirect: redirect.as_ref(),
         };
-        let reachable = |cell: CellIndex| world.way(cell).is_live();
+        let reachable = |cell: CellIndex| match Some(cell) == world.here {
+            true => self.method.is_live(),
+            false => world.way(cell).is_live(),
+        };
         let around = Surroundings { map: &world.map, here: world.here, global: world.global, reachable: &reachable };
         let (cell, asked) = match decide(question, around) {
+            Decision::Local { .. } if self.is_unhosted() => return Step::End(self.unhosted()),
             Decision::Local { asked } => (None, asked),
             Decision::Cell { cell, asked } => (Some(cell), asked),
             Decision::Refuse(refusal) => return Step::End(self.refuse(refusal)),
@@ -169,6 +179,17 @@ impl<'c> Pass<'c> {
         }
     }
 
+    /// Whether this cell has instances, but none of them hosts the method: nothing that passes.
+    fn is_unhosted(&self) -> bool {
+        self.method.instances.is_empty() && !self.brain.worlds.instances().endpoints.is_empty()
+    }
+
+    fn unhosted(&self) -> MeshError {
+        let (cell, service) = (self.brain.worlds.here(), self.method.service());
+        let text = format!("no instance of cell \"{cell}\" hosts service \"{service}\"");
+        MeshError::new(Reason::MethodUnknown, text).info("cell", cell).info("service", service)
+    }
+
     fn refuse(&self, refusal: Refusal) -> MeshError {
         match refusal {
             Refusal::NoKey => MeshError::bad_request("the call names no user"),
@@ -186,6 +207,11 @@ impl<'c> Pass<'c> {
     fn ended(&self, ending: Ending) -> MeshError {
         let at = self.at.as_ref().unwrap_or_else(|| self.brain.worlds.here());
         match ending {
+            Ending::Unreachable if at == self.brain.worlds.here() && !self.method.is_live() => {
+                let service = self.method.service();
+                let text = format!("no instance of cell \"{at}\" with service \"{service}\" is connected");
+                MeshError::new(Reason::CellUnreachable, text).info("cell", at).info("service", service)
+            }
             Ending::Unreachable => MeshError::cell_unreachable(at),
             Ending::Lost => MeshError::cell_unreachable(at).info("processed", "unknown"),
             Ending::Aborted => MeshError::moved(self.owner.as_ref()).with_code(tonic::Code::Aborted),

@@ -5,11 +5,13 @@ mod worker;
 
 use crate::{
     brain::Brain,
-    config::Config,
-    control,
+    config::{Config, check_instances},
+    control::{self, Health, Watched},
+    directory::{self, Directory},
     method::{Defaults, Methods},
     metrics::RouterMetrics,
     relay::StreamRelay,
+    restrictions::Restrictions,
     trace::Tracing,
     worker::Common,
     world::Worlds,
@@ -20,16 +22,18 @@ use mesh_policy::{PolicyErrors, PolicyTable};
 use service_runtime::{
     admin::{self, Admin},
     metrics::Metrics,
-    readiness::Readiness,
+    readiness::{Gate, Readiness},
     telemetry::LogLevel,
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
 
 /// How often readiness is looked at.
 const READINESS: Duration = Duration::from_millis(50);
+
+/// What keeps a router from being ready.
+const GATE: &str = "instances of this cell";
 
 /// Longest wait for a worker to drop what did not end in time.
 const CUT_OFF: Duration = Duration::from_secs(2);
@@ -84,8 +88,6 @@ pub struct Router {
     drain: CancellationToken,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-    health: HealthReporter,
-    table: Arc<PolicyTable>,
     notice: Duration,
 }
 
@@ -107,10 +109,15 @@ impl Router {
     /// If the configuration is wrong or something cannot be bound.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, table, maps, log } = parts;
-        let table = Arc::new(table);
         let common = Arc::new(common(&config, &table)?);
         common.brain.take_map(Arc::clone(&maps.borrow()));
-        let (own, health) = control::routes(Arc::clone(&common), maps.clone(), &table)?;
+        let fronts = config.peers.checked_fronts().map_err(StartError::Config)?;
+        let directory =
+            Arc::new(Directory::new(config.cell.clone(), &config.router.instances, table.services(), fronts));
+        let restrictions =
+            Arc::new(Restrictions::open(config.router.restrictions.clone()).map_err(StartError::Config)?);
+        let watched = Watched { maps: maps.clone(), instances: directory.watch(), restrictions: restrictions.watch() };
+        let (own, health) = control::routes(Arc::clone(&common), watched, &table)?;
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let count = config.router.workers.max(1);
         let front = listen::open("front", config.listen.front, count)?;
@@ -134,12 +141,20 @@ impl Router {
         });
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
         let readiness = Readiness::default();
+        let gate = readiness.gate(GATE);
         let metrics = Metrics::new(&config.cell);
         metrics.register(|registry| registry.register_collector(Box::new(RouterMetrics(Arc::clone(&common)))));
         let routes = Admin { readiness: readiness.clone(), metrics, level: log }.routes();
         let mut tasks = vec![
+            tokio::spawn(directory::follow(
+                directory,
+                directory::worlds(&common),
+                worlds.subscribe(),
+                common.token.clone(),
+            )),
+            tokio::spawn(async move { restrictions.follow().await }),
             tokio::spawn(follow_maps(Arc::clone(&common), maps, worlds)),
-            tokio::spawn(follow_readiness(Arc::clone(&common), Arc::clone(&table), readiness.clone(), health.clone())),
+            tokio::spawn(follow_readiness(Arc::clone(&common), table, readiness.clone(), gate, health)),
         ];
         for socket in admin.sockets {
             let fault = |error| StartError::Listen { key: "admin", address: addresses.admin, error };
@@ -152,7 +167,7 @@ impl Router {
             }));
         }
         let notice = Duration::from_millis(config.drain.notice_ms);
-        Ok(Self { addresses, readiness, common, workers, drain, stop, tasks, health, table, notice })
+        Ok(Self { addresses, readiness, common, workers, drain, stop, tasks, notice })
     }
 
     /// Where it listens.
@@ -192,7 +207,6 @@ impl Router {
     /// none was cut off.
     pub async fn drain(mut self, grace: Duration) -> bool {
         self.readiness.drain();
-        control::set_health(&self.health, &self.table, false).await;
         tokio::time::sleep(self.notice).await;
         self.drain.cancel();
         let mut clean = true;
@@ -225,10 +239,12 @@ fn common(config: &Config, table: &PolicyTable) -> Result<Common, StartError> {
         max_deadline: config.max_deadline(),
         max_message: config.limits.message_bytes,
     };
-    let overrides = config.peers.checked().map_err(StartError::Config)?;
-    let worlds = Worlds::new(config.cell.clone(), config.router.instances.clone(), overrides);
+    let overrides = config.peers.checked_overrides().map_err(StartError::Config)?;
+    let instances = &config.router.instances;
+    check_instances(instances, table.services()).map_err(StartError::Config)?;
+    let worlds = Worlds::new(config.cell.clone(), instances.clone(), overrides);
     Ok(Common {
-        brain: Brain::new(Methods::new(table, defaults), worlds),
+        brain: Brain::new(Methods::new(table, defaults, &worlds), worlds),
         limits: config.limits.clone(),
         router: config.router.clone(),
         token: config.peer.token().map_err(StartError::Config)?,
@@ -251,23 +267,36 @@ async fn follow_maps(common: Arc<Common>, mut maps: watch::Receiver<Arc<CellMap>
     std::future::pending::<()>().await;
 }
 
-/// Opens and closes readiness and health as instances come and go.
-async fn follow_readiness(common: Arc<Common>, table: Arc<PolicyTable>, readiness: Readiness, health: HealthReporter) {
-    let mut gate = Some(readiness.gate("an instance of this cell"));
-    control::set_health(&health, &table, false).await;
+/// Opens and closes readiness, and tells health, as instances come and go.
+///
+/// The router becomes ready when every service that has an instance here is there. Then it stays so as long as any instance
+/// is: one that goes away takes its own services along, whose health says so, and not those of the others.
+async fn follow_readiness(
+    common: Arc<Common>,
+    table: PolicyTable,
+    readiness: Readiness,
+    gate: Gate,
+    mut health: Health,
+) {
+    let brain = &common.brain;
+    let mut closed = Some(gate);
+    let mut changes = readiness.watch();
     loop {
-        match (common.brain.is_ready(), gate.take()) {
-            (true, Some(closed)) => {
-                closed.open();
-                control::set_health(&health, &table, readiness.is_ready()).await;
-            }
+        let ready = if closed.is_some() { brain.is_complete() } else { brain.is_ready() };
+        let draining = readiness.is_draining();
+        health.tell(&table, ready && !draining, |service| !draining && brain.serves(service)).await;
+        match (ready, closed.take()) {
+            (true, Some(gate)) => gate.open(),
             (false, None) => {
-                gate = Some(readiness.gate("an instance of this cell"));
-                control::set_health(&health, &table, false).await;
+                closed = Some(readiness.gate(GATE));
                 tracing::warn!("no instance of this cell is connected");
             }
-            (_, same) => gate = same,
+            (_, same) => closed = same,
         }
-        tokio::time::sleep(READINESS).await;
+        tokio::select! {
+            () = tokio::time::sleep(READINESS) => {}
+            // A drain is told at once. The sender lives as long as the readiness.
+            _ = changes.changed() => {}
+        }
     }
 }

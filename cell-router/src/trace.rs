@@ -26,8 +26,11 @@ pub struct ServerSpan {
     path: Box<str>,
 }
 
-/// The span of one attempt.
-pub struct ClientSpan(BoxedSpan);
+/// The span of one attempt. It ends when dropped: as one without a response, if nobody said otherwise.
+pub struct ClientSpan {
+    span: BoxedSpan,
+    code: Option<Code>,
+}
 
 impl Tracing {
     /// By the process's tracer provider, if `enabled`.
@@ -67,7 +70,7 @@ impl ServerSpan {
         let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_attributes(attributes);
         let span = span.start_with_context(tracer, &parent);
         inject(span.span_context(), headers);
-        Some(ClientSpan(span))
+        Some(ClientSpan { span, code: None })
     }
 
     /// Notes where the call was served.
@@ -84,8 +87,14 @@ impl ServerSpan {
 impl ClientSpan {
     /// Ends it with the status of the response; none if it did not come, or not to its end.
     pub fn end(mut self, code: Option<Code>) {
-        let failed = code.is_none_or(|code| code != Code::Ok);
-        finish(&mut self.0, code, failed);
+        self.code = code;
+    }
+}
+
+impl Drop for ClientSpan {
+    fn drop(&mut self) {
+        let failed = self.code.is_none_or(|code| code != Code::Ok);
+        finish(&mut self.span, self.code, failed);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     brain::Brain,
     config::RouterConfig,
+    method::Method,
     pass::Place,
     trace::Tracing,
     upstream::{Flight, Links, Target, Unsent},
@@ -92,13 +93,12 @@ impl Worker {
         Arc::new(Target::connect(Arc::clone(endpoint), links, self.origin))
     }
 
-    /// Sends a request to a place, by the power of two choices among its addresses.
+    /// Sends a request to a place, by the power of two choices among its addresses for this method.
     ///
     /// # Errors
     /// If nothing could be sent.
-    pub fn send(&self, place: &Place, head: Request<()>, body: Bytes) -> Result<Flight, Unsent> {
-        let way = place.way(self.brain());
-        let target = self.choose(&way.endpoints).ok_or(Unsent)?;
+    pub fn send(&self, place: &Place, method: &Method, head: Request<()>, body: Bytes) -> Result<Flight, Unsent> {
+        let target = self.choose(place.endpoints(method)).ok_or(Unsent)?;
         target.send(head, body, self.chance())
     }
 

@@ -1,5 +1,6 @@
 //! One version of the cell map with the ways to reach its cells.
 
+use crate::config::Instance;
 use arc_swap::ArcSwapOption;
 use cell_map::{CellId, CellIndex, CellMap};
 use http::HeaderValue;
@@ -40,7 +41,7 @@ impl Endpoint {
 }
 
 /// How to reach one cell of the map.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Way {
     /// The cell.
     pub id: CellId,
@@ -90,7 +91,7 @@ impl World {
 #[derive(Debug)]
 pub struct Worlds {
     here: CellId,
-    local: Vec<String>,
+    local: Vec<Instance>,
     overrides: BTreeMap<CellId, String>,
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
     now: ArcSwapOption<World>,
@@ -100,9 +101,9 @@ pub struct Worlds {
 impl Worlds {
     /// No map yet. `local` are this cell's instances, `overrides` other ways to a cell's routers than the map's.
     #[must_use]
-    pub fn new(here: CellId, local: Vec<String>, overrides: BTreeMap<CellId, String>) -> Self {
+    pub fn new(here: CellId, local: Vec<Instance>, overrides: BTreeMap<CellId, String>) -> Self {
         let endpoints = Mutex::default();
-        let instances = way(&here, &local, &endpoints);
+        let instances = way(&here, local.iter().map(|instance| &instance.address), &endpoints);
         Self { here, local, overrides, endpoints, now: ArcSwapOption::empty(), instances }
     }
 
@@ -118,6 +119,12 @@ impl Worlds {
         &self.instances
     }
 
+    /// This cell's instances that host a service.
+    pub fn hosting(&self, service: &str) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let instances = self.local.iter().zip(&self.instances.endpoints);
+        instances.filter(move |(instance, _)| instance.hosts(service)).map(|(_, endpoint)| endpoint)
+    }
+
     /// The present world; none before the first map.
     pub fn load(&self) -> Option<Arc<World>> {
         self.now.load_full()
@@ -126,8 +133,8 @@ impl Worlds {
     /// Takes a map into force.
     pub fn update(&self, map: Arc<CellMap>) {
         let ways = map.cells().iter().map(|cell| match self.overrides.get(&cell.id) {
-            _ if cell.id == self.here => way(&cell.id, &self.local, &self.endpoints),
-            Some(address) => way(&cell.id, std::slice::from_ref(address), &self.endpoints),
+            _ if cell.id == self.here => self.instances.clone(),
+            Some(address) => way(&cell.id, [address], &self.endpoints),
             None => way(&cell.id, &cell.peer_endpoints, &self.endpoints),
         });
         let ways = ways.collect();
@@ -138,9 +145,13 @@ impl Worlds {
     }
 }
 
-fn way(id: &CellId, addresses: &[String], endpoints: &Mutex<HashMap<String, Arc<Endpoint>>>) -> Way {
+fn way<'a>(
+    id: &CellId,
+    addresses: impl IntoIterator<Item = &'a String>,
+    endpoints: &Mutex<HashMap<String, Arc<Endpoint>>>,
+) -> Way {
     let mut known = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-    let endpoints = addresses.iter().map(|address| {
+    let endpoints = addresses.into_iter().map(|address| {
         let slot = known.len();
         let new = || Arc::new(Endpoint { address: address.clone(), slot, live: AtomicUsize::new(0) });
         Arc::clone(known.entry(address.clone()).or_insert_with(new))

@@ -1,10 +1,29 @@
 //! Batch calls: how generated code makes one of many, and one of a part.
+//!
+//! [`ride`] puts single calls together, [`split`] takes the calls apart that a caller put together himself.
+
+mod carriage;
+mod lane;
+mod send;
+mod split;
+
+pub(crate) use lane::{Lanes, ride};
+pub(crate) use split::split;
 
 use crate::{Error, Method, MethodPolicy, method::Key};
 use cell_map::KeyError;
 
 /// What went wrong with one item of a batch: gRPC code and message.
 pub type ItemError = (i32, String);
+
+/// What came of one item of a batch, or of all of a part's.
+type ItemResult<M> = Result<<M as Method>::Response, ItemError>;
+/// A part of a batch: the positions of its items, and what came of it.
+type PartResult<M> = (Vec<usize>, ItemResult<M>);
+type Responses<M> = fn(&[u8]) -> Result<Vec<ItemResult<M>>, prost::DecodeError>;
+type Merge<M> = fn(&<M as Method>::Request, Vec<PartResult<M>>) -> Result<<M as Method>::Response, String>;
+/// Takes the keys of a batch's items, one after another.
+type EachKey<'a> = &'a mut dyn FnMut(Result<Key<'_>, KeyError>);
 
 /// How single calls of `M` become a batch call. Made by generated code.
 pub struct BatchGlue<M: Method> {
@@ -15,7 +34,7 @@ pub struct BatchGlue<M: Method> {
     /// The encoded batch request of these requests, which all join.
     pub request: fn(&[M::Request]) -> Vec<u8>,
     /// The responses in an encoded batch response, one for each item, in order.
-    pub responses: fn(&[u8]) -> Result<Vec<Result<M::Response, ItemError>>, prost::DecodeError>,
+    pub responses: Responses<M>,
 }
 
 /// How a batch RPC whose items have keys of their own is split over cells. Made by generated code.
@@ -23,12 +42,12 @@ pub struct SplitGlue<M: Method> {
     /// Most items in one call.
     pub max: usize,
     /// Tells the key of each item, in order.
-    pub keys: fn(&M::Request, &mut dyn FnMut(Result<Key<'_>, KeyError>)),
+    pub keys: fn(&M::Request, EachKey<'_>),
     /// The request with the items at these positions only.
     pub select: fn(&M::Request, &[usize]) -> M::Request,
     /// One response for the whole request of the parts' responses, each with the positions of its items; items of a part
     /// that failed get results that say so. An error if a response has not one result for each item.
-    pub merge: fn(&M::Request, Vec<(Vec<usize>, Result<M::Response, ItemError>)>) -> Result<M::Response, String>,
+    pub merge: Merge<M>,
 }
 
 impl<M: Method> Clone for BatchGlue<M> {
@@ -63,3 +82,12 @@ impl<M: Method> std::fmt::Debug for SplitGlue<M> {
 pub(crate) fn item_error((code, message): ItemError) -> Error {
     Error::new(crate::Code::from_number(code), message)
 }
+
+/// Whether the mesh says that a user's home is elsewhere or changing: of a call that names several users it may be said
+/// of any.
+fn is_about_home(error: &Error) -> bool {
+    error.domain() == "cellmesh" && matches!(error.reason(), Some("WRONG_CELL" | "MOVING" | "MOVED"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,8 @@ pub struct CallOptions {
     pub no_batch: bool,
     /// Not sent again once it may have been processed.
     pub no_retry: bool,
+    /// Others like it are about to be made: a batch lets the runtime run once before it is sent.
+    pub(crate) gather: bool,
 }
 
 /// A call that has not been made yet: await it.
@@ -166,12 +168,14 @@ impl<M: Method> Future for CallFuture<'_, M> {
         loop {
             match &mut self.0 {
                 State::Remote(remote) => return remote.as_mut().poll(cx),
-                State::Fresh(call) => {
-                    let call = call.take().expect("a finished call is not polled again");
-                    if let Some(reply) = ladder::local(&call) {
+                State::Fresh(fresh) => {
+                    // Looked at where it stands: moving it would cost as much as answering it.
+                    if let Some(reply) = fresh.as_ref().and_then(ladder::local) {
+                        *fresh = None;
                         return Poll::Ready(Ok(reply));
                     }
-                    self.0 = State::Remote(Box::pin(ladder::remote(call)));
+                    let call = fresh.take().expect("a finished call is not polled again");
+                    self.0 = State::Remote(ladder::remote(call));
                 }
             }
         }

@@ -182,6 +182,11 @@ impl Error {
         self.with(|inner| inner.method = method)
     }
 
+    /// Says which part of a fan-out it was.
+    pub(crate) fn in_part(self, part: &str) -> Self {
+        self.with(|inner| inner.message = format!("part \"{part}\": {}", inner.message))
+    }
+
     pub(crate) fn at_cell(self, cell: Option<CellId>) -> Self {
         self.with(|inner| inner.cell = cell)
     }

@@ -1,28 +1,210 @@
 //! Single-flight: equal calls that run at the same time become one.
+//!
+//! Whoever waits for it drives it ([`Shared`]): a caller who goes away, the first one too, harms no other, and when all
+//! are gone the call is cancelled.
 
-use crate::{CallOptions, Error, Method, Reply};
-use std::{future::Future, marker::PhantomData};
+use crate::{
+    Code, Error, Fresh, Method, Source, Token,
+    ladder::{self, Answer, Kin, Outgoing},
+    shared::{Shared, WeakShared},
+    slot::SlotInner,
+    span,
+    stats::Counts,
+};
+use bytes::Bytes;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::{
+    hash::BuildHasher,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tracing::Instrument as _;
+
+/// Most callers that one flight answers. The next one starts another, which those after him join.
+const MOST_CALLERS: u32 = 16 * 1024;
 
 /// The calls of one method that are in flight.
 pub(crate) struct Flights<M: Method> {
-    method: PhantomData<fn(M)>,
+    hasher: DefaultHashBuilder,
+    table: Mutex<Table<M>>,
+}
+
+struct Table<M: Method> {
+    flights: HashTable<Flight<M>>,
+    next: u64,
+}
+
+struct Flight<M: Method> {
+    number: u64,
+    frame: Bytes,
+    kin: Kin,
+    about: About,
+    callers: u32,
+    call: WeakShared<Answer<M>>,
+}
+
+/// What decides whether a flight's answer is good enough for another caller.
+#[derive(Clone, Debug)]
+struct About {
+    started: Instant,
+    deadline: Instant,
+    token: Option<Token>,
+}
+
+/// What a caller does.
+enum Seat<M: Method> {
+    /// He is the first.
+    First(Shared<Answer<M>>),
+    /// He waits for another's call, and keeps his own for the case that it fails for itself.
+    Joined(Shared<Answer<M>>, About, Box<Outgoing<M>>),
 }
 
 impl<M: Method> Default for Flights<M> {
     fn default() -> Self {
-        Self { method: PhantomData }
+        Self { hasher: DefaultHashBuilder::default(), table: Mutex::new(Table { flights: HashTable::new(), next: 0 }) }
     }
 }
 
-impl<M: Method> Flights<M> {
-    /// Joins an equal call in flight, or makes this one.
-    pub async fn join(
-        &self,
-        request: M::Request,
-        options: &CallOptions,
-        make: impl Future<Output = Result<Reply<M::Response>, Error>>,
-    ) -> Result<Reply<M::Response>, Error> {
-        let _ = (request, options);
-        make.await
+/// Joins an equal call in flight, or makes this one.
+pub(crate) async fn fly<M: Method>(mut outgoing: Box<Outgoing<M>>) -> Answer<M> {
+    // A second time among others: a flight that ended with its first caller's deadline leaves as many as it had, and they
+    // shall not all go alone.
+    for _ in 0..2 {
+        outgoing = match board(outgoing) {
+            Seat::First(call) => return call.await.unwrap_or_else(ladder::broken::<M>),
+            Seat::Joined(call, about, own) => match join(call, &about, &own).await {
+                Err(error) if is_its_own(&error, &about, &own) => {
+                    Counts::add(&own.slot.counts.retried);
+                    own
+                }
+                answer => return answer,
+            },
+        };
+        if outgoing.deadline <= ladder::now() {
+            return Err(Error::deadline_exceeded());
+        }
+    }
+    ladder::carry(outgoing).await
+}
+
+async fn join<M: Method>(call: Shared<Answer<M>>, about: &About, own: &Outgoing<M>) -> Answer<M> {
+    let nth = Counts::add(&own.slot.counts.coalesced);
+    let span = span::inside(&own.mesh, nth, own.slot.policy, "coalesced");
+    let call = call.instrument(span.clone());
+    let answer = if own.deadline < about.deadline {
+        let late = |_| Some(Err(Error::deadline_exceeded()));
+        tokio::time::timeout_at(own.deadline.into(), call).await.unwrap_or_else(late)
+    } else {
+        call.await
+    };
+    let answer = answer.unwrap_or_else(ladder::broken::<M>).map(|mut reply| {
+        reply.source = Source::Coalesced { cell: reply.source.cell().cloned() };
+        reply
+    });
+    span::end(&span, &answer);
+    answer
+}
+
+/// Whether a flight's error says nothing about the call of one who joined it.
+fn is_its_own<M: Method>(error: &Error, about: &About, own: &Outgoing<M>) -> bool {
+    match error.code() {
+        Code::Cancelled => true,
+        Code::DeadlineExceeded => own.deadline > about.deadline,
+        // Perhaps nobody could meet the other's token.
+        Code::Unavailable | Code::FailedPrecondition | Code::Aborted | Code::InvalidArgument => {
+            token(&own.fresh) != about.token.as_ref()
+        }
+        _ => false,
     }
 }
+
+fn board<M: Method>(outgoing: Box<Outgoing<M>>) -> Seat<M> {
+    let slot = Arc::clone(&outgoing.slot);
+    let Flights { hasher, .. } = &slot.flights;
+    let hash = hasher.hash_one((&outgoing.frame, &outgoing.kin));
+    let mut table = slot.flights.table();
+    let mut place = None;
+    if let Some(flight) = table.flights.find_mut(hash, |flight| flight.is_of(&outgoing)) {
+        if flight.callers < MOST_CALLERS
+            && flight.about.is_good_for(&outgoing)
+            && let Some(call) = flight.call.upgrade()
+        {
+            flight.callers += 1;
+            return Seat::Joined(call, flight.about.clone(), outgoing);
+        }
+        place = Some(flight.number);
+    }
+    let number = table.next;
+    table.next += 1;
+    let about = About { started: outgoing.made, deadline: outgoing.deadline, token: token(&outgoing.fresh).cloned() };
+    let (frame, kin) = (outgoing.frame.clone(), outgoing.kin.clone());
+    let landing = Landing { slot: Arc::clone(&slot), hash, number };
+    let call = Shared::new(Box::pin(async move {
+        let _landing = landing;
+        ladder::carry(outgoing).await
+    }));
+    let flight = Flight { number, frame, kin, about, callers: 1, call: call.downgrade() };
+    match place.and_then(|old| table.flights.find_mut(hash, |flight| flight.number == old)) {
+        // Nobody joins that one any more.
+        Some(old) => *old = flight,
+        None => {
+            let rehash = |flight: &Flight<M>| hasher.hash_one((&flight.frame, &flight.kin));
+            table.flights.insert_unique(hash, flight, rehash);
+        }
+    }
+    Seat::First(call)
+}
+
+impl<M: Method> Flights<M> {
+    fn table(&self) -> MutexGuard<'_, Table<M>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Method> Flight<M> {
+    fn is_of(&self, outgoing: &Outgoing<M>) -> bool {
+        let tokens = self.about.token.is_some() == token(&outgoing.fresh).is_some();
+        tokens && self.frame == outgoing.frame && self.kin == outgoing.kin
+    }
+}
+
+impl About {
+    /// Its answer shows what was so when it started, at least.
+    fn is_good_for<M: Method>(&self, outgoing: &Outgoing<M>) -> bool {
+        match (&outgoing.fresh, &self.token) {
+            (Fresh::MaxAge(age), _) => outgoing.made.saturating_duration_since(self.started) <= *age,
+            // When the write of the token was acknowledged is not known here: only a flight that shows it will do.
+            (Fresh::AtLeast(asked), Some(shown)) => asked.is_met_by(shown.user_epoch, shown.position),
+            (Fresh::AtLeast(_), None) | (Fresh::Authoritative, _) => false,
+            (Fresh::Any | Fresh::StaleIfError(_), _) => true,
+        }
+    }
+}
+
+fn token(fresh: &Fresh) -> Option<&Token> {
+    match fresh {
+        Fresh::AtLeast(token) => Some(token),
+        _ => None,
+    }
+}
+
+/// Takes a flight out of the table when it ends, or nobody waits for it any more.
+struct Landing<M: Method> {
+    slot: Arc<SlotInner<M>>,
+    hash: u64,
+    number: u64,
+}
+
+impl<M: Method> Drop for Landing<M> {
+    fn drop(&mut self) {
+        let mut table = self.slot.flights.table();
+        if let Ok(flight) = table.flights.find_entry(self.hash, |flight| flight.number == self.number) {
+            let (flight, _) = flight.remove();
+            drop(table);
+            drop(flight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,25 @@
 //! The mesh as a client sees it: one for each process.
 
 use crate::{
-    CallOptions, Colocated, Connector, Error, Method, MethodPolicy, RetryBudget, Slot, State, Stats,
-    flight::Flights,
-    ladder,
-    network::{self, Network, Restrictions},
-    slot::{Counts, SlotInner},
+    CallOptions, Colocated, Connector, Error, LocalLogic, LocalSettings, LocalStats, Method, MethodPolicy, MethodStats,
+    RetryBudget, Settings, Slot, State, Stats, fanout, ladder,
+    local::{Locals, Logics},
+    network::{self, Network},
+    restrict::Restrictions,
+    slot::{AnySlot, SlotInner},
     wire::Wire,
 };
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
+use mesh_proto::control_v1;
 use std::{
-    any::Any,
+    any::{Any, TypeId},
+    collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// Deadline of calls that neither caller nor policy gives one.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,8 +34,14 @@ struct Inner {
     wire: Arc<dyn Wire>,
     /// What the wire is made of; none where it is for tests of callers' code.
     network: Option<network::Handle>,
-    slots: Mutex<HashMap<&'static str, Arc<dyn Any + Send + Sync>>>,
+    settings: Settings,
+    locals: Locals,
+    restrictions: ArcSwap<Restrictions>,
+    slots: Mutex<Slots>,
 }
+
+/// By the method's type: two crates that generate the same method have a slot each.
+type Slots = HashMap<TypeId, Arc<dyn AnySlot>>;
 
 /// Builds a [`Mesh`].
 ///
@@ -43,9 +54,11 @@ struct Inner {
 /// mesh.ready().await?; // need not be waited for: until then calls go through the seeds
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MeshBuilder {
     network: network::Settings,
+    pub(crate) settings: Settings,
+    pub(crate) logics: Logics,
 }
 
 impl MeshBuilder {
@@ -123,6 +136,30 @@ impl MeshBuilder {
         self
     }
 
+    /// What the mesh does for all calls: coalescing, batching, spans.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Answers a method inside the client.
+    ///
+    /// # Errors
+    /// If it is not the logic that the method's policy names, if its method or its feeds are none that it may have, or
+    /// if there is one for the method already.
+    pub fn local_logic(mut self, logic: impl LocalLogic) -> Result<Self, Error> {
+        self.logics.register(logic)?;
+        Ok(self)
+    }
+
+    /// How the data of local answers is kept fresh.
+    #[must_use]
+    pub fn local_settings(mut self, settings: LocalSettings) -> Self {
+        self.logics.settings = settings;
+        self
+    }
+
     /// The mesh. Waits for no router: the first calls go through the seeds, or straight to their cells by the last good
     /// copy, which is read here. Call it within a tokio runtime.
     ///
@@ -131,7 +168,10 @@ impl MeshBuilder {
     pub fn build(self) -> Result<Mesh, Error> {
         let handle = Network::start(self.network)?;
         let wire: Arc<dyn Wire> = Arc::clone(&handle.network) as Arc<dyn Wire>;
-        Ok(Mesh(Arc::new(Inner { wire, network: Some(handle), slots: Mutex::default() })))
+        let news = handle.network.restrictions();
+        let mesh = Mesh::made(wire, Some(handle), self.settings, self.logics);
+        tokio::spawn(follow(news, Arc::downgrade(&mesh.0)));
+        Ok(mesh)
     }
 }
 
@@ -148,9 +188,21 @@ impl Mesh {
         MeshBuilder::default()
     }
 
-    /// Over this wire.
-    pub(crate) fn over(wire: Arc<dyn Wire>) -> Self {
-        Self(Arc::new(Inner { wire, network: None, slots: Mutex::default() }))
+    /// Over this wire, with these settings and logics. With any logic, call it inside of a Tokio runtime.
+    pub(crate) fn made(
+        wire: Arc<dyn Wire>,
+        network: Option<network::Handle>,
+        settings: Settings,
+        logics: Logics,
+    ) -> Self {
+        let locals = logics.start(Arc::clone(&wire));
+        let (restrictions, slots) = (ArcSwap::default(), Mutex::default());
+        Self(Arc::new(Inner { wire, network, settings, locals, restrictions, slots }))
+    }
+
+    /// Over this wire, with these settings.
+    pub(crate) fn over(wire: Arc<dyn Wire>, settings: Settings) -> Self {
+        Self::made(wire, None, settings, Logics::default())
     }
 
     /// How much is known of the mesh.
@@ -191,12 +243,28 @@ impl Mesh {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (cells, routers) = self.network().map(Network::stats).unwrap_or_default();
-        Stats { cells, routers }
+        let mut methods = BTreeMap::<&str, MethodStats>::new();
+        for slot in self.0.slots().values() {
+            let stats = slot.stats();
+            methods.entry(stats.path).and_modify(|other| other.add(&stats)).or_insert(stats);
+        }
+        Stats { methods: methods.into_values().collect(), cells, routers }
     }
 
-    /// What the mesh allows its clients less than their policies say.
-    pub(crate) fn restrictions(&self) -> Arc<Restrictions> {
-        self.network().map(Network::restrictions).unwrap_or_default()
+    /// What is known of the local logics and their data.
+    #[must_use]
+    pub fn local_stats(&self) -> LocalStats {
+        self.0.locals.stats()
+    }
+
+    /// Switches a local logic on again that was switched off because its answers differed from the server's. False if
+    /// there is none of this name.
+    pub fn enable_local_logic(&self, name: &str) -> bool {
+        self.0.locals.enable(name) > 0
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// What the wire is made of.
@@ -210,40 +278,80 @@ impl Mesh {
 
     /// The slot of a method, made at its first use.
     pub(crate) fn slot<M: Method>(&self) -> Slot<M> {
-        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || -> Arc<dyn Any + Send + Sync> {
-            let policy: &'static MethodPolicy = const { &M::POLICY };
-            Arc::new(SlotInner::<M> { policy, evaluator: None, flights: Flights::default(), counts: Counts::default() })
-        };
-        let slot = Arc::clone(slots.entry(M::POLICY.path).or_insert_with(new));
-        // Two generated clients of one method, in two crates, are two types: each has a slot of its own then.
-        match slot.downcast() {
-            Ok(slot) => Slot(slot),
-            Err(_) => Slot(new().downcast().expect("just made")),
-        }
+        let mut slots = self.0.slots();
+        let slot = slots.entry(TypeId::of::<M>()).or_insert_with(|| {
+            let slot = SlotInner::<M>::new(self.0.locals.evaluator::<M>());
+            slot.restrict(&self.0.restrictions.load());
+            Arc::new(slot)
+        });
+        let slot: Arc<dyn Any + Send + Sync> = Arc::<dyn AnySlot>::clone(slot);
+        Slot(slot.downcast().expect("it stands under its method's type"))
     }
 
-    /// When a call that is made now ends, by its options, its policy, and the call that is being served.
+    /// When a call that is made `now` ends: by its options, its policy, the call that is being served, and the
+    /// [`within`](crate::within) around it.
     ///
     /// # Errors
     /// DEADLINE_EXCEEDED when no time is left.
-    pub(crate) fn deadline(&self, policy: &MethodPolicy, options: &CallOptions) -> Result<Instant, Error> {
-        let deadline = self.deadline_within(options.deadline, policy.default_deadline, policy.max_deadline);
+    pub(crate) fn deadline(
+        &self,
+        now: Instant,
+        policy: &MethodPolicy,
+        options: &CallOptions,
+    ) -> Result<Instant, Error> {
+        let deadline = self.deadline_within(now, options.deadline, policy.default_deadline, policy.max_deadline);
         deadline.map_err(|error| error.in_method(policy.path))
     }
 
     /// The same of a call whose policy names these deadlines.
     pub(crate) fn deadline_within(
         &self,
+        now: Instant,
         asked: Option<Duration>,
         default: Option<Duration>,
         max: Option<Duration>,
     ) -> Result<Instant, Error> {
         let (default, max) = (default.unwrap_or(DEFAULT_DEADLINE), max.unwrap_or(MAX_DEADLINE));
-        let now = Instant::now();
         let deadline = ladder::deadline(now, asked, default, max);
         let served = mesh_layers::CallContext::with_current(|call| call.deadline() - mesh_layers::propagate::MARGIN);
-        let deadline = served.map_or(deadline, |served| served.min(deadline));
+        let deadline = [served, fanout::scoped()].into_iter().flatten().fold(deadline, Instant::min);
         if deadline <= now { Err(Error::deadline_exceeded()) } else { Ok(deadline) }
+    }
+}
+
+impl Inner {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts restrictions in force instead of those before.
+    fn restrict(&self, restrictions: Restrictions) {
+        let slots = self.slots();
+        slots.values().for_each(|slot| slot.restrict(&restrictions));
+        // Under the lock: a slot made from now on reads these.
+        self.restrictions.store(Arc::new(restrictions));
+    }
+}
+
+#[cfg(test)]
+impl Mesh {
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.0.locals
+    }
+
+    /// Puts restrictions in force instead of those before.
+    pub(crate) fn restrict(&self, restrictions: Restrictions) {
+        self.0.restrict(restrictions);
+    }
+}
+
+/// Puts in force what routers tell, as long as there is a mesh.
+async fn follow(mut news: watch::Receiver<Arc<control_v1::Restrictions>>, mesh: Weak<Inner>) {
+    news.mark_changed();
+    while news.changed().await.is_ok() {
+        let told = Arc::clone(&news.borrow_and_update());
+        let Some(mesh) = mesh.upgrade() else { return };
+        mesh.locals.switches().restrict(&told.logics);
+        mesh.restrict(Restrictions::from(&*told));
     }
 }

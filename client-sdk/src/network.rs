@@ -14,7 +14,6 @@ mod link;
 mod owners;
 mod pass;
 mod pool;
-mod restrictions;
 mod settings;
 mod span;
 mod stream;
@@ -28,7 +27,6 @@ pub use tally::CellStats;
 pub use watch::State;
 
 pub(crate) use job::Job;
-pub(crate) use restrictions::Restrictions;
 pub(crate) use settings::Settings;
 
 use crate::{
@@ -41,6 +39,7 @@ use cell_map::CellId;
 use futures_util::future::BoxFuture;
 use http::uri::Authority;
 use mesh_layers::{Reason, frame::HEADER_LEN};
+use mesh_proto::control_v1::Restrictions;
 use owners::Owners;
 use pool::{Pool, Pools};
 use std::{
@@ -53,7 +52,7 @@ use std::{
 };
 use stream::Opened;
 use tally::Tallies;
-use tokio::task::AbortHandle;
+use tokio::{sync::watch as watch_channel, task::AbortHandle};
 use watch::Watching;
 use world::{Parts, World};
 
@@ -71,6 +70,7 @@ pub(crate) struct Network {
     world: ArcSwap<World>,
     owners: Owners,
     watching: Watching,
+    restrictions: watch_channel::Sender<Arc<Restrictions>>,
     chance: AtomicU64,
     origin: Instant,
 }
@@ -112,7 +112,9 @@ impl Network {
         let watching = Watching::new(&known);
         let chance = AtomicU64::new(rand::random());
         let owners = Owners::default();
-        let network = Arc::new(Self { settings, pools, seeds, tallies, world, owners, watching, chance, origin });
+        let restrictions = watch_channel::Sender::new(Arc::new(known.restrictions.clone()));
+        let network =
+            Arc::new(Self { settings, pools, seeds, tallies, world, owners, watching, restrictions, chance, origin });
         let watch = runtime.spawn(watch::run(Arc::clone(&network), known)).abort_handle();
         Ok(Handle { network, watch })
     }
@@ -140,9 +142,9 @@ impl Network {
         self.watching.adopt(incarnation);
     }
 
-    /// What clients may do less than their policies say.
-    pub fn restrictions(&self) -> Arc<Restrictions> {
-        Arc::clone(&self.world.load().restrictions)
+    /// Changes of what clients may do less than their policies say.
+    pub fn restrictions(&self) -> watch_channel::Receiver<Arc<Restrictions>> {
+        self.restrictions.subscribe()
     }
 
     /// What was counted, by cell, and of calls whose cell was not known.
@@ -169,7 +171,7 @@ impl Network {
 
     /// Tightens a call by the restrictions in force.
     fn restrict(&self, job: &mut Job<'_>) {
-        let of = self.world.load().restrictions.method(job.path.path());
+        let of = self.world.load().restrictions.of(job.path.path());
         job.no_direct |= of.no_direct;
         job.repeatable &= !of.no_retry;
         if let Some(max) = of.max_deadline {
@@ -190,6 +192,7 @@ impl Network {
         job.metadata = call.metadata.as_deref();
         job.hint = call.wants.key_in_metadata;
         job.repeatable &= !call.wants.no_retry;
+        job.among_others = call.wants.among_others;
         self.restrict(&mut job);
         Ok(job)
     }
@@ -235,7 +238,7 @@ impl Wire for Network {
     fn destination(&self, policy: &MethodPolicy, key: Option<&[u8]>) -> Destination {
         let world = self.world.load();
         let cell = world.cell(policy.scope, key, &self.owners);
-        let direct = cell.filter(|_| !world.restrictions.method(policy.path).no_direct);
+        let direct = cell.filter(|_| !world.restrictions.of(policy.path).no_direct);
         direct.map_or(Destination::Router, |cell| Destination::Cell(cell.clone()))
     }
 }

@@ -34,6 +34,11 @@ pub enum Source {
         /// The cell that answered it.
         cell: Option<CellId>,
     },
+    /// An earlier call of the same [`RequestScope`](crate::RequestScope).
+    Remembered {
+        /// The cell that answered it.
+        cell: Option<CellId>,
+    },
     /// A call that carried several callers' items.
     Batched {
         /// How many items.
@@ -78,7 +83,10 @@ impl Source {
     pub fn cell(&self) -> Option<&CellId> {
         match self {
             Self::Local { .. } => None,
-            Self::Coalesced { cell } | Self::Batched { cell, .. } | Self::Remote { cell, .. } => cell.as_ref(),
+            Self::Coalesced { cell }
+            | Self::Remembered { cell }
+            | Self::Batched { cell, .. }
+            | Self::Remote { cell, .. } => cell.as_ref(),
         }
     }
 }

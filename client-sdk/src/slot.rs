@@ -1,45 +1,59 @@
 //! What a mesh keeps for one method, shared by all its clients.
 
-use crate::{Mesh, Method, flight::Flights, local::Evaluator};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use crate::{
+    Mesh, Method, MethodPolicy,
+    batch::Lanes,
+    flight::Flights,
+    local::Evaluator,
+    restrict::{Limits, Restrictions},
+    stats::{Counts, MethodStats},
 };
+use std::{any::Any, sync::Arc};
 
 /// What a mesh keeps for one method: its local logic, the calls in flight, the batches that gather. Generated clients
 /// hold one for each of their methods; all clients of a mesh share it.
 pub struct Slot<M: Method>(pub(crate) Arc<SlotInner<M>>);
 
 pub(crate) struct SlotInner<M: Method> {
-    pub policy: &'static crate::MethodPolicy,
+    pub policy: &'static MethodPolicy,
     /// Answers inside the process.
     pub evaluator: Option<Arc<dyn Evaluator<M>>>,
     /// Calls that equal calls may join.
     pub flights: Flights<M>,
+    /// Calls that may share batches.
+    pub lanes: Lanes<M>,
     /// What was counted.
     pub counts: Counts,
+    /// What the method may not do at present.
+    pub limits: Limits,
 }
 
-/// What was counted of one method.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    /// Calls made by callers.
-    pub logical: AtomicU64,
-    /// Of them answered by local logic.
-    pub local: AtomicU64,
-    /// Of them answered by another caller's call.
-    pub coalesced: AtomicU64,
-    /// Of them carried by a batch.
-    pub batched: AtomicU64,
-    /// Calls sent on the wire by upper rungs, batches and streams included.
-    pub wire: AtomicU64,
-    /// Calls that failed.
-    pub failed: AtomicU64,
+/// A slot of any method.
+pub(crate) trait AnySlot: Any + Send + Sync {
+    fn stats(&self) -> MethodStats;
+    fn restrict(&self, restrictions: &Restrictions);
 }
 
-impl Counts {
-    pub fn add(counter: &AtomicU64) -> u64 {
-        counter.fetch_add(1, Relaxed)
+impl<M: Method> SlotInner<M> {
+    pub fn new(evaluator: Option<Arc<dyn Evaluator<M>>>) -> Self {
+        Self {
+            policy: const { &M::POLICY },
+            evaluator,
+            flights: Flights::default(),
+            lanes: Lanes::default(),
+            counts: Counts::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl<M: Method> AnySlot for SlotInner<M> {
+    fn stats(&self) -> MethodStats {
+        self.counts.stats(self.policy.path)
+    }
+
+    fn restrict(&self, restrictions: &Restrictions) {
+        self.limits.set(restrictions.of(self.policy.path));
     }
 }
 

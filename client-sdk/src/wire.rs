@@ -18,7 +18,7 @@ pub(crate) struct WireCall {
     pub policy: &'static MethodPolicy,
     /// The message in an uncompressed gRPC frame (five bytes of header, see `mesh_layers::frame`).
     pub frame: Bytes,
-    /// The user key; none for methods without one.
+    /// The user key; none for methods without one. Of a batch: its first item's.
     pub key: Option<UserKey>,
     /// When it ends at the latest.
     pub deadline: Instant,
@@ -37,6 +37,9 @@ pub(crate) struct Wants {
     pub key_in_metadata: bool,
     /// Not sent again once it may have been processed.
     pub no_retry: bool,
+    /// The message names other users than its key too. An answer about a user's home (`WRONG_CELL`, `MOVING`) may then
+    /// speak of any of them: it is not learnt, followed or waited for, but returned; the callers ask for each alone.
+    pub among_others: bool,
 }
 
 /// Its answer.
@@ -80,7 +83,9 @@ pub(crate) enum Destination {
 
 /// Sends calls.
 pub(crate) trait Wire: Send + Sync + 'static {
-    /// Sends a unary call and waits for its answer; sends it again as policy, budget and deadline allow.
+    /// Sends a unary call and waits for its answer; sends it again as policy, budget and deadline allow. It ends by the
+    /// call's deadline: the rungs above set no timers for it. It may be polled by one task after another, since a shared
+    /// call is driven by whoever waits for it: what it takes from its task (trace, context) it takes when it begins.
     ///
     /// Cancel-safe: dropping the future cancels the call.
     fn unary(&self, call: WireCall) -> BoxFuture<'_, Result<WireReply, Error>>;

@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 use cell_map::{Cell, CellId, CellMap, Incarnation, MapDraft, OwnerEpochs, RegionId, UserKey, mint};
-use shop_logic::{Batch, Currency, Line, Lines, Money, Position, Quantity, Sku};
+use replication::{Batch, Position};
+use shop_logic::{Currency, Line, Lines, Money, Quantity, Sku};
 use std::path::Path;
 use storage::{Db, DbConfig, FenceRequest, WorkError};
 use trade::{
@@ -58,7 +59,7 @@ impl TradeDb {
         let items = offers.collect::<anyhow::Result<Vec<_>>>()?;
         let position = Position { incarnation: 1, sequence: 1 };
         let batch = Batch { base: Position::default(), position, replace: true, items };
-        db.global(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await?;
+        db.global(move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await?;
         let this = Self { users: draw(&map, "bj-1", users)?, foreigners: draw(&map, "sh-1", users)?, db };
         for user in this.users.iter().chain(&this.foreigners) {
             this.fill(user.clone()).await?;

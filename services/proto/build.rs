@@ -3,7 +3,12 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 3] = ["shop/catalog/v1/catalog.proto", "shop/member/v1/member.proto", "shop/trade/v1/trade.proto"];
+const FILES: [&str; 4] = [
+    "shop/catalog/v1/catalog.proto",
+    "shop/follow/v1/follow.proto",
+    "shop/member/v1/member.proto",
+    "shop/trade/v1/trade.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

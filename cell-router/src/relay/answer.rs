@@ -18,7 +18,7 @@ use crate::{
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
-use mesh_layers::{MeshError, metadata};
+use mesh_layers::{MeshError, Reason as MeshReason, metadata};
 use mesh_routing::retry::Outcome;
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -34,7 +34,7 @@ pub(super) enum Reply {
     /// A response that is still coming.
     Stream(Box<Coming>),
     /// A response put together here.
-    Merged(Merged),
+    Merged(Box<Merged>),
 }
 
 /// A response whose head has come.
@@ -62,9 +62,11 @@ pub(super) struct Call<'c> {
 pub(super) async fn answer(call: Call<'_>, body: &mut RecvStream) -> Result<Reply, MeshError> {
     let Admitted { method, encoding, .. } = *call.admitted;
     let budget = &call.shared.budget;
-    let mut body = request::read(body, method.max_message, budget).await?;
-    let message = body.message(encoding, method.max_message, budget)?;
+    let mut doubt = Doubt(Some(call.shared));
+    let mut body = doubt.unless_shed(request::read(body, method.max_message, budget).await)?;
+    let message = doubt.unless_shed(body.message(encoding, method.max_message, budget))?;
     let keys = keys(method, &message, metadata::user_bytes(call.template.headers())?)?;
+    doubt.clear();
     let Keys::Many(many) = &keys else {
         let bytes = std::mem::take(&mut body.bytes);
         return match attempts(&call, bytes, keys.only(), false).await? {
@@ -73,6 +75,32 @@ pub(super) async fn answer(call: Call<'_>, body: &mut RecvStream) -> Result<Repl
         };
     };
     Box::pin(split::answer(&call, &message, std::mem::take(&mut body.bytes), many)).await
+}
+
+/// A request that has not come whole and made sense yet. One that ends like this, in whatever way, has cost its
+/// connection's patience.
+struct Doubt<'s>(Option<&'s Shared<'s>>);
+
+impl Doubt<'_> {
+    fn clear(mut self) {
+        self.0 = None;
+    }
+
+    /// That our memory is full is no fault of this request.
+    fn unless_shed<T>(&mut self, read: Result<T, MeshError>) -> Result<T, MeshError> {
+        if read.as_ref().is_err_and(|error| error.reason() == MeshReason::RateLimited) {
+            self.0 = None;
+        }
+        read
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.senseless();
+        }
+    }
 }
 
 /// Sends a request until it is answered; none if it must be divided by its keys.
@@ -97,7 +125,7 @@ pub(super) async fn attempts(
                 let span = call.record.span.as_ref();
                 let span = span.and_then(|span| span.attempt(tracing, &place, brain, head.headers_mut()));
                 method.stats.attempts.fetch_add(1, Relaxed);
-                let came = match worker.send(&place, head, bytes.clone()) {
+                let came = match worker.send(&place, method, head, bytes.clone()) {
                     Err(_) => Err(Outcome::Unsent),
                     Ok(flight) => {
                         if !pass.keeps_message() {

@@ -6,6 +6,7 @@ use super::{
     own,
     pump::{Cut, Pump, status},
     record::Record,
+    split::Merged,
 };
 use crate::{
     brain::Brain,
@@ -19,7 +20,7 @@ use http::{
     header::CONTENT_TYPE,
     uri::{Authority, Scheme},
 };
-use mesh_layers::{MeshError, error::Reason as MeshReason, metadata};
+use mesh_layers::{MeshError, metadata};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -66,8 +67,8 @@ pub(super) fn begin<'s>(
     match admit(brain, shared.gate, &mut head, now) {
         Ok(Entry::Routed(admitted)) => {
             shared.admitted();
-            let (path, stats) = (head.uri.path(), &admitted.method.stats);
-            let record = Record::begin(brain, &common.tracing, path, stats, &head.headers, now);
+            let (path, method) = (head.uri.path(), Some(admitted.method));
+            let record = Record::begin(brain, &common.tracing, path, method, &head.headers, now);
             let template = Request::from_parts(head, ());
             Begun::Routed(Box::new(Open { admitted, template, body, respond, record, hops: AtomicU32::new(0) }))
         }
@@ -80,10 +81,9 @@ pub(super) fn begin<'s>(
             let Rejection { error, http, hostile, method } = *rejection;
             brain.events.rejected.fetch_add(1, Relaxed);
             if hostile {
-                shared.rejected(1);
+                shared.rejected();
             }
-            let stats = method.map_or(&brain.methods.unknown, |method| &method.stats);
-            let mut record = Record::begin(brain, &common.tracing, head.uri.path(), stats, &head.headers, now);
+            let mut record = Record::begin(brain, &common.tracing, head.uri.path(), method, &head.headers, now);
             record.ended(error.code());
             refuse(brain, respond, error, http, 0);
             Begun::Ended
@@ -132,19 +132,9 @@ pub(super) async fn run(shared: &Shared<'_>, mut open: Box<Open<'_>>) {
     let error = match waited {
         Waited::Gone => return,
         Waited::Late => MeshError::deadline_exceeded(),
-        Waited::Replied(Err(error)) => {
-            // Malformed beyond its head: it was admitted, so it must cost two to be worth less than nothing.
-            if error.reason() == MeshReason::BadRequest && open.hops.load(Relaxed) == 0 {
-                shared.rejected(2);
-            }
-            error
-        }
-        Waited::Replied(Ok(Reply::Stream(coming))) => return relay(brain, &mut open, coming, late).await,
-        Waited::Replied(Ok(Reply::Merged(merged))) => {
-            let Open { mut record, respond, .. } = *open;
-            record.ended(Code::Ok);
-            return merged.send(brain, respond);
-        }
+        Waited::Replied(Err(error)) => error,
+        Waited::Replied(Ok(Reply::Stream(coming))) => return relay(shared, &mut open, coming, late).await,
+        Waited::Replied(Ok(Reply::Merged(merged))) => return give(brain, &mut open, *merged, late).await,
     };
     let Open { mut record, respond, hops, .. } = *open;
     record.ended(error.code());
@@ -152,7 +142,8 @@ pub(super) async fn run(shared: &Shared<'_>, mut open: Box<Open<'_>>) {
 }
 
 /// Passes a response on.
-async fn relay(brain: &Brain, open: &mut Open<'_>, coming: Box<Coming>, mut late: Pin<&mut Sleep>) {
+async fn relay(shared: &Shared<'_>, open: &mut Open<'_>, coming: Box<Coming>, mut late: Pin<&mut Sleep>) {
+    let brain = shared.worker.brain();
     let Coming { response, trip, place, span } = *coming;
     let (mut head, mut from) = response.into_parts();
     // What another router says of who served is believed.
@@ -162,6 +153,9 @@ async fn relay(brain: &Brain, open: &mut Open<'_>, coming: Box<Coming>, mut late
     head.headers.insert(metadata::HOPS, hops(place.believed.hops));
     open.record.served(brain, &place);
     let trailers_only = from.is_end_stream();
+    if trailers_only {
+        shared.answered(&head.headers);
+    }
     let code = trailers_only.then(|| status(&head.headers));
     let Ok(mut to) = open.respond.send_response(Response::from_parts(head, ()), trailers_only) else { return };
     if let Some(code) = code {
@@ -186,6 +180,24 @@ async fn relay(brain: &Brain, open: &mut Open<'_>, coming: Box<Coming>, mut late
         None => break_off(&mut to, MeshError::deadline_exceeded()),
     };
     open.record.ended(code);
+}
+
+/// Sends a response that was put together here.
+async fn give(brain: &Brain, open: &mut Open<'_>, merged: Merged, mut late: Pin<&mut Sleep>) {
+    let Ok(mut to) = open.respond.send_response(merged.head(brain), false) else { return };
+    let ended = {
+        let mut sending = pin!(merged.send(&mut to));
+        poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(Some(sent)),
+            Poll::Pending => late.as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    };
+    match ended {
+        Some(Ok(())) => open.record.ended(Code::Ok),
+        Some(Err(_)) => {}
+        None => open.record.ended(break_off(&mut to, MeshError::deadline_exceeded())),
+    }
 }
 
 /// Ends a response that has begun with an error in its trailers.

@@ -5,12 +5,13 @@ use crate::{head::Gate, worker::Worker};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::{Ping, PingPong, Reason, server};
-use mesh_layers::{Listener, budget::ByteBudget};
+use http::HeaderMap;
+use mesh_layers::{Listener, budget::ByteBudget, metadata};
 use service_runtime::config::LimitsConfig;
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     task::Poll,
     time::Duration,
 };
@@ -23,6 +24,8 @@ use tonic::service::Routes;
 
 /// Rejected calls in a row that a connection may make; each call that is admitted forgives one.
 const PATIENCE: i64 = 1_000;
+/// What a call costs that was admitted and made no sense: more than its admission forgave.
+const SENSELESS: i64 = 2;
 
 /// What the calls of a connection share.
 pub(super) struct Shared<'w> {
@@ -31,7 +34,10 @@ pub(super) struct Shared<'w> {
     pub(super) gate: Gate<'w>,
     pub(super) budget: ByteBudget,
     patience: AtomicI64,
+    /// Calls begun.
     calls: AtomicU64,
+    /// Calls that run, streams among them.
+    open: AtomicUsize,
 }
 
 impl Shared<'_> {
@@ -43,10 +49,26 @@ impl Shared<'_> {
         }
     }
 
-    /// A call was rejected that an honest caller would not have made. A peer's connection carries everybody's calls, and
-    /// is not cut off for what some of them say.
-    pub(super) fn rejected(&self, cost: i64) {
+    /// A call was rejected by its head that an honest caller would not have made.
+    pub(super) fn rejected(&self) {
         self.calls.fetch_add(1, Relaxed);
+        self.lose_patience(1);
+    }
+
+    /// A call was admitted, but what followed its head made no sense.
+    pub(super) fn senseless(&self) {
+        self.lose_patience(SENSELESS);
+    }
+
+    /// A service answered, which may say that it could not read the message.
+    pub(super) fn answered(&self, head: &HeaderMap) {
+        if head.contains_key(metadata::MALFORMED) {
+            self.senseless();
+        }
+    }
+
+    /// A peer's connection carries everybody's calls, and is not cut off for what some of them say.
+    fn lose_patience(&self, cost: i64) {
         if self.gate.listener == Listener::Front {
             self.patience.fetch_sub(cost, Relaxed);
         }
@@ -81,8 +103,13 @@ pub(super) async fn serve(
     else {
         return;
     };
-    let gate =
-        Gate { listener, token: common.token.as_ref(), max_calls: common.limits.calls, own: &common.own_services };
+    let gate = Gate {
+        listener,
+        token: common.token.as_ref(),
+        max_calls: common.limits.calls,
+        max_streams: common.limits.server_streams,
+        own: &common.own_services,
+    };
     let shared = Shared {
         worker,
         own,
@@ -90,6 +117,7 @@ pub(super) async fn serve(
         budget: common.budget.share(common.limits.connection_budget_bytes),
         patience: AtomicI64::new(PATIENCE),
         calls: AtomicU64::new(0),
+        open: AtomicUsize::new(0),
     };
     let pings = connection.ping_pong();
     let mut leave = pin!(leave(&shared, drain, pings));
@@ -150,6 +178,7 @@ pub(super) async fn serve(
             }
             // What calls have written is flushed by polling the connection again.
             if !progress {
+                shared.open.store(calls.len() + own_calls.len(), Relaxed);
                 return Poll::Pending;
             }
         }
@@ -173,7 +202,8 @@ async fn leave(shared: &Shared<'_>, drain: CancellationToken, pings: Option<Ping
         let mut seen = u64::MAX;
         loop {
             sleep(Duration::from_millis(limits.idle_ms)).await;
-            if std::mem::replace(&mut seen, shared.calls.load(Relaxed)) == seen {
+            // A stream that is open is use, however little comes through it.
+            if shared.open.load(Relaxed) == 0 && std::mem::replace(&mut seen, shared.calls.load(Relaxed)) == seen {
                 return;
             }
         }

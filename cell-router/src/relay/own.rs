@@ -1,6 +1,6 @@
 //! Calls that the router answers itself, by tonic services.
 
-use super::{call::refuse, connection::Shared};
+use super::{call::refuse, connection::Shared, pump::status};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{Request, Response, StatusCode};
@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Instant,
 };
-use tonic::service::Routes;
+use tonic::{Code, service::Routes};
 use tower::Service;
 
 /// Serves one call to its end.
@@ -43,7 +43,7 @@ pub(super) async fn serve(
         .await
     };
     let response = match answered {
-        None => return,
+        None => return shared.senseless(),
         Some(Err(error)) => return refuse(brain, respond, error, StatusCode::OK, 0),
         Some(Ok(response)) => response,
     };
@@ -51,21 +51,43 @@ pub(super) async fn serve(
     head.headers.insert(metadata::CELL, brain.worlds.instances().name.clone());
     head.headers.insert(metadata::HOPS, crate::worker::hops(0));
     let ended = body.is_end_stream();
+    if ended && is_senseless(status(&head.headers)) {
+        shared.senseless();
+    }
     let Ok(mut to) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
     if ended {
         return;
     }
     let mut body = pin!(body);
-    let late_in_stream = poll_fn(|cx| {
-        if poll_copy(body.as_mut(), &mut to, cx).is_ready() || to.poll_reset(cx).is_ready() {
-            return Poll::Ready(false);
+    let mut told_any = false;
+    let ended = poll_fn(|cx| {
+        if poll_copy(body.as_mut(), &mut to, &mut told_any, cx).is_ready() {
+            return Poll::Ready(Ended::Body);
         }
-        late.as_mut().poll(cx).map(|()| true)
+        if to.poll_reset(cx).is_ready() {
+            return Poll::Ready(Ended::Gone);
+        }
+        late.as_mut().poll(cx).map(|()| Ended::Late)
     })
     .await;
-    if late_in_stream {
-        to.send_reset(h2::Reason::CANCEL);
+    match ended {
+        // tonic's reflection answers what it cannot read with the end, and nothing before it.
+        Ended::Body if !told_any => shared.senseless(),
+        Ended::Late => to.send_reset(h2::Reason::CANCEL),
+        Ended::Body | Ended::Gone => {}
     }
+}
+
+/// How a response of an own service ended.
+enum Ended {
+    Body,
+    Gone,
+    Late,
+}
+
+/// What these services answer only to what does not come whole, what they cannot read, or do not have.
+const fn is_senseless(code: Code) -> bool {
+    matches!(code, Code::Cancelled | Code::Internal | Code::InvalidArgument | Code::Unimplemented)
 }
 
 async fn answer(mut routes: Routes, request: Request<RecvStream>) -> Result<Response<tonic::body::Body>, MeshError> {
@@ -77,7 +99,12 @@ async fn answer(mut routes: Routes, request: Request<RecvStream>) -> Result<Resp
 }
 
 /// Copies frames until the end, one at a time as the caller takes them.
-fn poll_copy(mut body: Pin<&mut tonic::body::Body>, to: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_copy(
+    mut body: Pin<&mut tonic::body::Body>,
+    to: &mut SendStream<Bytes>,
+    told_any: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
     loop {
         to.reserve_capacity(1);
         if to.capacity() == 0 {
@@ -96,7 +123,10 @@ fn poll_copy(mut body: Pin<&mut tonic::body::Body>, to: &mut SendStream<Bytes>, 
                 return Poll::Ready(());
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => to.send_data(data, false),
+                Ok(data) => {
+                    *told_any = true;
+                    to.send_data(data, false)
+                }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         let _ = to.send_trailers(trailers);

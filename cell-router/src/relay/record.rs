@@ -2,17 +2,20 @@
 
 use crate::{
     brain::Brain,
-    method::Stats,
+    method::{Method, Stats},
     pass::Place,
     trace::{ServerSpan, Tracing},
 };
 use http::HeaderMap;
-use std::{sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Instant,
+};
 use tonic::Code;
 
 /// One pass, counted when it is dropped: as CANCELLED if nobody said otherwise.
 pub(super) struct Record<'b> {
-    brain: &'b Brain,
+    in_flight: &'b AtomicUsize,
     stats: &'b Stats,
     started: Instant,
     code: Code,
@@ -25,12 +28,14 @@ impl<'b> Record<'b> {
         brain: &'b Brain,
         tracing: &Tracing,
         path: &str,
-        stats: &'b Stats,
+        method: Option<&'b Method>,
         headers: &HeaderMap,
         started: Instant,
     ) -> Self {
-        brain.in_flight.fetch_add(1, Relaxed);
-        Self { brain, stats, started, code: Code::Cancelled, span: tracing.server(path, headers) }
+        let in_flight = method.map_or(&brain.in_flight, |method| brain.counted(method));
+        let stats = method.map_or(&brain.methods.unknown, |method| &method.stats);
+        in_flight.fetch_add(1, Relaxed);
+        Self { in_flight, stats, started, code: Code::Cancelled, span: tracing.server(path, headers) }
     }
 
     /// Where the pass was served.
@@ -48,7 +53,7 @@ impl<'b> Record<'b> {
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
-        self.brain.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed);
         self.stats.ended(self.code, self.started.elapsed());
         if let Some(span) = self.span.take() {
             span.end(self.code);

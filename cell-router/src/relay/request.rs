@@ -83,7 +83,11 @@ pub(super) async fn read(body: &mut RecvStream, limit: usize, budget: &ByteBudge
     }
 }
 
-fn pay(budget: &ByteBudget, bytes: usize) -> Result<budget::Bytes, MeshError> {
-    let spent = || MeshError::rate_limited("too many bytes of requests are held", Duration::from_millis(100));
+/// Takes bytes of a budget.
+///
+/// # Errors
+/// RATE_LIMITED if it does not have them.
+pub(super) fn pay(budget: &ByteBudget, bytes: usize) -> Result<budget::Bytes, MeshError> {
+    let spent = || MeshError::rate_limited("too many bytes of calls are held", Duration::from_millis(100));
     budget.take(bytes).ok_or_else(spent)
 }

@@ -1,44 +1,81 @@
 //! Calls that name several users: sent on whole if all live in one cell, else split by the method's batch policy.
 
 use super::{
-    answer::{Call, Coming, Reply, attempts},
+    answer::{Call, Coming, Reply, attempts, end},
     pump::status,
+    request::pay,
 };
 use crate::{brain::Brain, head::Admitted, worker::hops, world::World};
 use bytes::{Bytes, BytesMut};
 use cell_map::CellIndex;
 use futures_util::future::join_all;
-use h2::{RecvStream, server::SendResponse};
+use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use mesh_layers::{MeshError, Reason, frame, frame::Encoding, metadata};
+use mesh_layers::{
+    MeshError, Reason,
+    budget::{self, ByteBudget},
+    frame::{self, Encoding, HEADER_LEN},
+    metadata,
+};
 use mesh_policy::{BatchOf, CanonicalKey, Outcome, Split};
 use mesh_routing::decide::MAX_HOPS;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    task::{Context, Poll, ready},
+};
 use tonic::Code;
 
 /// Most foreign keys that an error names.
 const NAMED_KEYS: usize = 10;
 
-/// A response put together from parts.
+/// A message put together from parts, or one part's, and what it holds of the budget.
 pub(super) struct Merged {
-    message: Vec<u8>,
+    message: Bytes,
     hops: u32,
+    held: budget::Bytes,
 }
 
 impl Merged {
-    /// Sends it.
-    pub(super) fn send(self, brain: &Brain, mut respond: SendResponse<Bytes>) {
+    /// The head of the response.
+    pub(super) fn head(&self, brain: &Brain) -> Response<()> {
         let mut response = Response::new(());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(metadata::CELL, brain.worlds.instances().name.clone());
         headers.insert(metadata::HOPS, hops(self.hops));
         headers.insert(metadata::SOURCE, HeaderValue::from_static("router"));
-        let Ok(mut to) = respond.send_response(response, false) else { return };
-        let mut trailers = HeaderMap::new();
-        trailers.insert(metadata::GRPC_STATUS, HeaderValue::from_static("0"));
-        // Both fail only when the caller has gone.
-        let _ = to.send_data(frame::encode(&self.message), false).and_then(|()| to.send_trailers(trailers));
+        response
+    }
+
+    /// Sends message and trailers, no faster than the caller takes them.
+    ///
+    /// # Errors
+    /// If he has gone.
+    pub(super) async fn send(self, to: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
+        let header = Bytes::copy_from_slice(&frame::header(self.message.len()));
+        for mut piece in [header, self.message] {
+            while !piece.is_empty() {
+                to.reserve_capacity(piece.len());
+                let room = poll_fn(|cx| room(to, cx)).await?;
+                to.send_data(piece.split_to(room.min(piece.len())), false)?;
+            }
+        }
+        to.send_trailers(HeaderMap::from_iter([(metadata::GRPC_STATUS, HeaderValue::from_static("0"))]))
+    }
+}
+
+/// Waits until the caller's window is open.
+fn room(to: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
+    loop {
+        match to.capacity() {
+            0 => match ready!(to.poll_capacity(cx)) {
+                Some(more) => more.map(drop)?,
+                None => return Poll::Ready(Err(h2::Reason::CANCEL.into())),
+            },
+            room => return Poll::Ready(Ok(room)),
+        }
     }
 }
 
@@ -65,7 +102,7 @@ pub(super) async fn answer(
     };
     // If the map saw them together and a cell disagreed, each key is asked for alone: then the answer tells whose it is.
     let groups = if together { by_key(keys) } else { by_home(&homes) };
-    divided(call, batch, message, keys, &groups).await
+    divided(call, batch, message, keys, &groups).await.map(|merged| Reply::Merged(Box::new(merged)))
 }
 
 /// Each key's home, by what is known.
@@ -102,16 +139,33 @@ async fn divided(
     message: &[u8],
     keys: &[CanonicalKey<'_>],
     groups: &[usize],
-) -> Result<Reply, MeshError> {
-    let split = batch.split(message, groups).map_err(|error| MeshError::bad_request(error.to_string()))?;
+) -> Result<Merged, MeshError> {
+    let budget = &call.shared.budget;
+    let mut split = batch.split(message, groups).map_err(|error| {
+        call.shared.senseless();
+        MeshError::bad_request(error.to_string())
+    })?;
+    // Paid when it is known, as an inflated message is: until then `split` bounds it.
+    let bytes = split.parts().iter().map(|part| HEADER_LEN + part.request.len()).sum();
+    let _held = pay(budget, bytes)?;
+    let requests: Vec<Bytes> = split.take_requests().map(|request| frame::encode(&request)).collect();
     let template = part_template(call.template);
-    let answers = join_all(split.parts().iter().map(|part| {
-        let first = keys[part.positions[0]];
-        let among_others = part.positions.iter().any(|position| keys[*position] != first);
-        one_part(call, &template, frame::encode(&part.request), first, among_others)
+    let answers = join_all(split.parts().iter().zip(requests).map(|(part, request)| {
+        let keys = part.positions.iter().map(|position| keys[*position]).collect();
+        one_part(call, batch, &template, request, keys)
     }));
     let answers = answers.await;
-    merge(&split, answers)
+    merge(&split, answers, budget)
+}
+
+/// The same within a part whose home by the map refused it. Boxed, because a part is of the same making.
+fn divided_again<'c>(
+    call: &'c Call<'_>,
+    batch: &'c BatchOf,
+    message: &'c [u8],
+    keys: &'c [CanonicalKey<'_>],
+) -> Pin<Box<dyn Future<Output = Result<Merged, MeshError>> + Send + 'c>> {
+    Box::pin(async move { divided(call, batch, message, keys, &by_key(keys)).await })
 }
 
 /// The head of a part's request: its message is not compressed, and its answer must not be.
@@ -127,45 +181,55 @@ fn part_template(template: &Request<()>) -> Request<()> {
     template
 }
 
-/// What became of a part: its response and the hops it took.
-type Answered = Result<(Bytes, u32), MeshError>;
-
+/// The answer to one part.
 async fn one_part(
     call: &Call<'_>,
+    batch: &BatchOf,
     template: &Request<()>,
-    body: Bytes,
-    key: CanonicalKey<'_>,
-    among_others: bool,
-) -> Answered {
+    request: Bytes,
+    keys: Vec<CanonicalKey<'_>>,
+) -> Result<Merged, MeshError> {
     let hops = AtomicU32::new(0);
     let part = Call { shared: call.shared, admitted: call.admitted, template, record: call.record, hops: &hops };
-    let coming = Box::pin(attempts(&part, body, Some(&key), among_others)).await?;
-    let Some(coming) = coming else { return Err(MeshError::moved(None)) };
+    let among_others = keys.iter().any(|key| *key != keys[0]);
+    let coming = Box::pin(attempts(&part, request.clone(), Some(&keys[0]), among_others)).await;
     call.hops.fetch_max(hops.load(Relaxed), Relaxed);
-    let hops = coming.place.believed.hops;
-    collect(*coming, call.shared.worker.common.limits.message_bytes).await.map(|message| (message, hops))
+    match coming? {
+        Some(coming) => {
+            call.shared.answered(coming.response.headers());
+            collect(*coming, call.shared.worker.common.limits.message_bytes, &call.shared.budget).await
+        }
+        // Only a part of several users comes here, so this divides once more and not again.
+        None => divided_again(call, batch, &request[HEADER_LEN..], &keys).await,
+    }
 }
 
 /// The one message of a part's response.
-async fn collect(coming: Coming, limit: usize) -> Result<Bytes, MeshError> {
-    let Coming { response, trip: _trip, .. } = coming;
+async fn collect(coming: Coming, limit: usize, budget: &ByteBudget) -> Result<Merged, MeshError> {
+    let Coming { response, trip: _trip, place, span } = coming;
     let (head, mut body) = response.into_parts();
     if body.is_end_stream() {
+        end(span, Some(status(&head.headers)));
         return Err(failed(&head.headers));
     }
     let broken = |_| MeshError::new(Reason::Unavailable, "the response broke off");
-    let mut bytes = BytesMut::new();
+    let (mut bytes, mut held) = (BytesMut::new(), budget::Bytes::default());
     while let Some(data) = body.data().await {
         let data = data.map_err(broken)?;
-        if bytes.len() + data.len() > limit + frame::HEADER_LEN {
+        if bytes.len() + data.len() > limit + HEADER_LEN {
             return Err(MeshError::message_too_large(limit));
         }
+        held.merge(pay(budget, data.len())?);
         bytes.extend_from_slice(&data);
         release(&mut body, data.len());
     }
     let trailers = body.trailers().await.map_err(broken)?.unwrap_or_default();
+    end(span, Some(status(&trailers)));
     match status(&trailers) {
-        Code::Ok => Ok(frame::only_message(&bytes.freeze(), Encoding::Identity, limit)?),
+        Code::Ok => {
+            let message = frame::only_message(&bytes.freeze(), Encoding::Identity, limit)?;
+            Ok(Merged { message, hops: place.believed.hops, held })
+        }
         _ => Err(failed(&trailers)),
     }
 }
@@ -183,7 +247,7 @@ fn failed(headers: &HeaderMap) -> MeshError {
 }
 
 /// One response; if no part was answered, the first part's error.
-fn merge(split: &Split<'_>, answers: Vec<Answered>) -> Result<Reply, MeshError> {
+fn merge(split: &Split<'_>, answers: Vec<Result<Merged, MeshError>>, budget: &ByteBudget) -> Result<Merged, MeshError> {
     if let [Err(_), ..] = &answers[..]
         && answers.iter().all(Result::is_err)
     {
@@ -195,12 +259,20 @@ fn merge(split: &Split<'_>, answers: Vec<Answered>) -> Result<Reply, MeshError> 
         .iter()
         .zip(&messages)
         .map(|(answer, message)| match answer {
-            Ok((response, _)) => Outcome::Answered(response),
+            Ok(part) => Outcome::Answered(&part.message),
             Err(error) => Outcome::Failed { code: error.code() as i32, message },
         })
         .collect();
-    let hops = answers.iter().flatten().map(|(_, hops)| *hops).max().unwrap_or(0);
     let broken =
         |error: mesh_policy::BatchError| MeshError::internal(format!("a part's response is no batch: {error}"));
-    Ok(Reply::Merged(Merged { message: split.merge(&outcomes).map_err(broken)?, hops }))
+    let message: Bytes = split.merge(&outcomes).map_err(broken)?.into();
+    // The parts' messages end here: what they held goes over to the merged one.
+    let (mut hops, mut held, mut paid) = (0, budget::Bytes::default(), 0);
+    for part in answers.into_iter().flatten() {
+        hops = hops.max(part.hops);
+        paid += part.message.len();
+        held.merge(part.held);
+    }
+    held.merge(pay(budget, message.len().saturating_sub(paid))?);
+    Ok(Merged { message, hops, held })
 }

@@ -3,7 +3,8 @@
 use crate::support::*;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{Compression, write::GzEncoder};
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
+use mesh_layers::MeshError;
 use std::{
     io::Write,
     sync::atomic::Ordering::Relaxed,
@@ -183,6 +184,84 @@ async fn five_thousand_streams_and_twenty_thousand_malformed_requests_are_cut_of
         assert!(outcome.cut_off(), "{kind:?}: {outcome:?}");
     }
     assert_eq!(echoed(&call(&mut router.caller().await, "Put", &put(account("a", 0)), &[]).await), "a");
+}
+
+#[tokio::test]
+async fn twenty_thousand_calls_with_malformed_bodies_are_cut_off() {
+    // Bodies that only the service finds out: it says so, and is believed.
+    let here = Upstream::start(|mut asked| async move {
+        if !asked.seen.message.is_empty() {
+            return asked.echo(&["a"]);
+        }
+        let mut response: Response<()> = MeshError::bad_request("failed to decode").into_http();
+        response.headers_mut().insert("cellmesh-malformed", "1".parse().unwrap());
+        let _ = asked.respond.send_response(response, true);
+    });
+    let here = here.await;
+    let router = start(&[&here], &[]).await;
+    let (put, count, batch) = ("/warehouse.v1.Shelf/Put", "/warehouse.v1.Shelf/Count", "/warehouse.v1.Shelf/BatchGet");
+    let cut_off = || router.router.brain().events.cut_off.load(Relaxed);
+    let kinds: [(&'static str, &'static [u8]); 15] = [
+        (put, &[]),
+        (put, &[0, 0, 0]),
+        (put, &[0, 0, 0, 0, 9, 1]),
+        (put, &[7, 0, 0, 0, 1, 1]),
+        (put, &[1, 0, 0, 0, 1, 1]),
+        (put, &[0, 0xff, 0xff, 0xff, 0xff]),
+        (put, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (put, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]),
+        (put, &[0, 0, 0, 0, 4, 0x3a, 2, 0x10, 0x80]),
+        (count, &[0, 0, 0, 0, 2, 0x0a, 9]),
+        (count, &[0, 0, 0, 0, 0]),
+        (batch, &[0, 0, 0, 0, 4, 0x0a, 2, 0xff, 0xfe]),
+        ("/grpc.health.v1.Health/Check", &[0, 0, 0, 0, 2, 0x0a, 9]),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[0, 0, 0, 0, 2, 0x0a, 9]),
+        ("/cellmesh.control.v1.ControlService/ExplainKey", &[9, 0, 0, 0, 0]),
+    ];
+    let kinds = kinds.map(|(path, body)| Abuse::Body { path, body });
+    for kind in kinds.into_iter().chain([Abuse::BrokenOff { path: put }]) {
+        let before = cut_off();
+        let outcome = abuse::run(router.front(), kind, 20_000).await.unwrap();
+        assert!(outcome.cut_off() && outcome.sent < 5_000, "{kind:?}: {outcome:?}");
+        while cut_off() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(echoed(&call(&mut router.caller().await, "Put", &super::support::put(account("a", 0)), &[]).await), "a");
+    while router.router.brain().in_flight.load(Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_errs_now_and_then_or_is_refused_by_a_service_is_not_cut_off() {
+    let here = Upstream::start(|asked| async move {
+        match asked.seen.message.len() {
+            0 => asked.fail(MeshError::bad_request("the shelf is full"), false),
+            _ => asked.echo(&["a"]),
+        }
+    });
+    let here = here.await;
+    let router = start(&[&here], &[]).await;
+    let mut caller = router.caller().await;
+    let good = put(account("a", 0));
+    for _ in 0..2_000 {
+        assert_eq!(call(&mut caller, "Put", &[0xff], &[]).await.code(), Some(Code::InvalidArgument));
+        assert_eq!(call(&mut caller, "Put", &good, &[]).await.code(), Some(Code::Ok));
+        assert_eq!(call(&mut caller, "Enrol", &[], &[]).await.code(), Some(Code::InvalidArgument));
+    }
+}
+
+#[tokio::test]
+async fn a_peers_connection_is_not_cut_off_for_what_callers_say() {
+    let here = Upstream::named("a").await;
+    let router = start(&[&here], &[]).await;
+    let mut peer = router.peer_caller().await;
+    let token = [("cellmesh-peer-token", TOKEN), ("cellmesh-hops", "1")];
+    for _ in 0..1_500 {
+        assert_eq!(call(&mut peer, "Put", &[0xff], &token).await.code(), Some(Code::InvalidArgument));
+    }
+    assert_eq!(echoed(&call(&mut peer, "Put", &put(account("a", 0)), &token).await), "a");
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod batches;
+mod directory;
 mod ending;
+mod hosting;
 mod limits;
 mod own_services;
 mod owners;

@@ -2,10 +2,14 @@
 
 use crate::support::*;
 use cell_map::{CellMap, UserKey};
+use http::Request;
 use mesh_proto::control_v1::{
     CheckMeshRequest, ExplainKeyRequest, GetMapRequest, WatchMapRequest, control_service_client::ControlServiceClient,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -45,6 +49,36 @@ async fn the_map_is_given_and_watched() {
     assert_eq!(watch.next().await.unwrap().unwrap().map.unwrap().epoch, 2);
     let beat = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("a heartbeat every 5 s");
     assert_eq!(beat.unwrap().unwrap().map, None);
+}
+
+#[tokio::test]
+async fn a_connection_with_an_open_stream_is_not_idle_and_without_one_it_is() {
+    let here = Upstream::named("a").await;
+    let mut config = config("a", &[here.address], &[]);
+    config.limits.idle_ms = 100;
+    config.limits.age_grace_ms = 100;
+    let router = start_with(config, map()).await;
+    router.reaches(&["a"]).await;
+    let mut sender = router.raw().await.ready().await.unwrap();
+    let watch = Request::post("http://x/cellmesh.control.v1.ControlService/WatchMap");
+    let watch = watch.header("content-type", "application/grpc").body(()).unwrap();
+    let (response, mut request) = sender.send_request(watch, false).unwrap();
+    request.send_data(mesh_layers::frame::encode(&[]), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    body.data().await.unwrap().expect("the map of now");
+    // Many times the time after which a connection is idle, and no call in it.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    router.maps.send_replace(Arc::new(map().next().build().unwrap()));
+    body.data().await.expect("the stream is open").expect("the map that was published");
+
+    drop((request, body));
+    let open = &router.router.brain().events.connections[mesh_layers::Listener::Front as usize];
+    let closed = tokio::time::timeout(Duration::from_secs(10), async {
+        while open.load(Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    closed.await.expect("a connection that nobody uses is closed");
 }
 
 #[tokio::test]

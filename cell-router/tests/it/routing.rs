@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use cell_map::{CellState, Incarnation};
+use http::{HeaderMap, HeaderName, Response};
 use tonic::Code;
 
 #[tokio::test]
@@ -15,6 +16,24 @@ async fn a_nested_key_of_an_unknown_proto_routes_home() {
         assert_eq!(answer.header("cellmesh-cell"), Some(home));
         assert_eq!(answer.header("cellmesh-hops"), Some(hops));
     }
+}
+
+#[tokio::test]
+async fn a_token_comes_back_with_the_answer_and_none_is_believed_of_a_caller() {
+    let there = Upstream::start(|mut asked| async move {
+        assert_eq!(asked.seen.header("cellmesh-token"), None);
+        let head = Response::builder().header("cellmesh-token", "b;3;42").body(()).unwrap();
+        let mut stream = asked.respond.send_response(head, false).unwrap();
+        let _ = stream.send_data(mesh_layers::frame::encode(&text(1, "b")), false);
+        let _ = stream
+            .send_trailers(HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), "0".parse().unwrap())]));
+    });
+    let there = there.await;
+    let router = start(&[], &[("b", &there)]).await;
+    let forged = [("cellmesh-token", "a;9;9")];
+    let answer = call(&mut router.caller().await, "Put", &put(account("b", 0)), &forged).await;
+    assert_eq!(echoed(&answer), "b");
+    assert_eq!(answer.header("cellmesh-token"), Some("b;3;42"));
 }
 
 #[tokio::test]

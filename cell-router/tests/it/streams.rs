@@ -11,7 +11,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 use tonic::Code;
 
 #[tokio::test]
@@ -50,6 +50,42 @@ async fn a_deadline_in_mid_stream_ends_it_with_its_name() {
 }
 
 #[tokio::test]
+async fn streams_last_longer_than_calls_and_take_no_place_of_them() {
+    let here = Upstream::start(|mut asked| async move {
+        if asked.seen.message.is_empty() {
+            return asked.echo(&["a call"]);
+        }
+        let mut stream = asked.respond.send_response(Response::new(()), false).unwrap();
+        let _ = stream.send_data(mesh_layers::frame::encode(&text(1, "first")), false);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    });
+    let here = here.await;
+    let mut config = config("a", &[here.address], &[]);
+    (config.limits.calls, config.limits.server_streams) = (1, 2);
+    (config.limits.default_deadline_ms, config.limits.max_deadline_ms) = (200, 200);
+    let router = start_with(config, map()).await;
+    router.reaches(&["a"]).await;
+    let watched = router.router.brain().methods.get(&format!("{SHELF}/Watch")).unwrap();
+    assert_eq!(watched.max_deadline, Duration::from_secs(30), "what its policy grants");
+    let mut open = vec![];
+    for _ in 0..2 {
+        let mut caller = router.caller().await;
+        let timeout = [("grpc-timeout", "20S")];
+        open.push(tokio::spawn(async move { call(&mut caller, "Watch", &get(&text_account("a", 0)), &timeout).await }));
+    }
+    while router.router.brain().streams.load(Ordering::Relaxed) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut caller = router.caller().await;
+    let one_more = call(&mut caller, "Watch", &get(&text_account("a", 0)), &[]).await;
+    assert_eq!(refused(&one_more), (Code::ResourceExhausted, "RATE_LIMITED".into()));
+    assert_eq!(echoed(&call(&mut caller, "Count", &[], &[]).await), "a call");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(open.iter().all(|stream| !stream.is_finished()), "the longest deadline of calls is 200 ms");
+    open.into_iter().for_each(|stream| stream.abort());
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_ends_unavailable() {
     let here = Upstream::start(|mut asked| async move {
         let mut stream = asked.respond.send_response(Response::new(()), false).unwrap();
@@ -63,16 +99,8 @@ async fn a_stream_that_breaks_off_ends_unavailable() {
     assert_eq!(refused(&answer), (Code::Unavailable, "CELL_UNREACHABLE".into()));
 }
 
-/// A caller that sees frames.
-async fn raw(router: &Started) -> client::SendRequest<Bytes> {
-    let stream = TcpStream::connect(router.front()).await.unwrap();
-    let (sender, connection) = client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
 async fn open(router: &Started, message: &[u8]) -> (client::ResponseFuture, client::SendRequest<Bytes>) {
-    let mut sender = raw(router).await.ready().await.unwrap();
+    let mut sender = router.raw().await.ready().await.unwrap();
     let request = Request::post(format!("http://x{SHELF}/Watch")).header("content-type", "application/grpc");
     let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
     body.send_data(mesh_layers::frame::encode(message), true).unwrap();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cell_map::{BucketEpoch, Cell, CellId, CellMap, Incarnation, MapDraft, OwnerEpochs, RegionId, UserEpoch};
-use cell_router::{Config, Parts, Router};
+use cell_router::{Config, Parts, Router, config::Instance};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Response};
 use mesh_layers::{MeshError, error::WrongCell, frame, trust::PeerToken};
@@ -275,6 +275,15 @@ impl Started {
         Caller::connect(self.front()).await.unwrap()
     }
 
+    /// A caller that sees frames. Its streams have the smallest usual window.
+    pub async fn raw(&self) -> h2::client::SendRequest<Bytes> {
+        let stream = TcpStream::connect(self.front()).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let (sender, connection) = builder.initial_connection_window_size(8 << 20).handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
     pub async fn peer_caller(&self) -> Caller {
         Caller::connect(self.peer()).await.unwrap()
     }
@@ -297,7 +306,7 @@ impl Started {
 pub fn config(name: &str, instances: &[SocketAddr], peers: &[(&str, SocketAddr)]) -> Config {
     let mut config = Config::new(cell(name));
     config.peer.token = Some(PeerToken::new(TOKEN).unwrap());
-    config.router.instances = instances.iter().map(ToString::to_string).collect();
+    config.router.instances = instances.iter().map(|at| Instance::new(at.to_string())).collect();
     config.router.upstream_connections = 2;
     config.peers.overrides = peers.iter().map(|(cell, at)| ((*cell).to_owned(), at.to_string())).collect();
     config

@@ -150,6 +150,15 @@ impl Network {
             };
             let now = Instant::now();
             let at = if matches!(place.target, Some(Target::Router(_))) { None } else { tally.cell.as_ref() };
+            if job.among_others
+                && let Outcome::WrongCell { unprocessed, .. } | Outcome::Moving { unprocessed, .. } = &outcome
+            {
+                // It may speak of any of the users: nothing is learnt, and who asks goes on with each alone, which he
+                // may do with what was not processed, or changes nothing.
+                let may_go_on = *unprocessed || job.side_effects == Idempotency::NoSideEffects;
+                let aborted = || answer::ended(Ending::Aborted, tally.cell.as_ref());
+                return landed.filter(|_| may_go_on).ok_or_else(aborted);
+            }
             let next = retry.next(&outcome, at, place.asked, now, self.chance());
             if missed(&outcome, &place) && !matches!(next, Next::Park(_)) {
                 misses += 1;

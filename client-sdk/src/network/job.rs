@@ -34,6 +34,8 @@ pub(crate) struct Job<'c> {
     pub key: Option<&'c [u8]>,
     /// Whether the key is in metadata, since the message has none.
     pub hint: bool,
+    /// Whether the message names other users than the key too: an answer about a user's home may speak of any of them.
+    pub among_others: bool,
     /// The one message in its frame.
     pub frame: Bytes,
     /// Metadata of the caller's own.
@@ -73,6 +75,7 @@ impl<'c> Job<'c> {
             repeatable: false,
             key: None,
             hint: false,
+            among_others: false,
             frame: Bytes::new(),
             metadata: None,
             deadline,

@@ -166,7 +166,7 @@ async fn follow(network: &Network, news: &mut News, seed: &Arc<Pool>) -> Ended {
 async fn open(news: &News, seed: &Arc<Pool>) -> Result<(Instant, Messages), String> {
     let opened = Instant::now();
     let (known_incarnation, known_epoch) = news.version();
-    let request = WatchMeshRequest { known_incarnation, known_epoch };
+    let request = WatchMeshRequest { known_incarnation, known_epoch, without_map: false };
     let frame = frame::encode(&request.encode_to_vec());
     let job = Job { frame, ..Job::by_router(PathAndQuery::from_static(WATCH_MESH), opened + LONGEST_STREAM) };
     let broken = |outcome: Outcome| match outcome {

@@ -6,9 +6,9 @@ use super::{
     job::Job,
     owners::Owners,
     pool::{Pool, Pools},
-    restrictions::Restrictions,
     tally::{Tallies, Tally},
 };
+use crate::restrict::Restrictions;
 use cell_map::{CellId, CellIndex, CellMap, OwnerEpochs};
 use hashbrown::HashMap;
 use http::{HeaderMap, HeaderValue};
@@ -38,7 +38,7 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct World {
     pub map: Option<Mapped>,
-    pub restrictions: Arc<Restrictions>,
+    pub restrictions: Restrictions,
     /// Routers of the nearest cell, else the seeds.
     routers: Vec<Arc<Pool>>,
 }
@@ -125,7 +125,7 @@ impl Place {
 impl World {
     /// From what routers told.
     pub fn new(known: &Known, parts: &Parts<'_>) -> Self {
-        let restrictions = Arc::new(Restrictions::new(&known.restrictions));
+        let restrictions = Restrictions::from(&known.restrictions);
         let map = known.map.as_ref().map(|map| Mapped::new(map, known, parts));
         let nearest = |id: &CellId| known.instances.cells.iter().find(|cell| cell.cell == id.as_str());
         let routers = known.here.as_ref().and_then(nearest).map_or(&[][..], |cell| &cell.routers);

@@ -83,12 +83,15 @@ impl Inner {
                     key: key.as_deref(),
                     frame: collected.frame.clone(),
                     metadata: Some(headers),
-                    ..Job::by_router(path, self.mesh.deadline_within(asked, default, policy.max_deadline)?)
+                    ..Job::by_router(
+                        path,
+                        self.mesh.deadline_within(crate::ladder::now(), asked, default, policy.max_deadline)?,
+                    )
                 };
                 Ok(network.pass(Job { no_direct: false, ..job }).await?)
             }
             None => {
-                let deadline = self.mesh.deadline_within(asked, Some(LONGEST), Some(LONGEST))?;
+                let deadline = self.mesh.deadline_within(crate::ladder::now(), asked, Some(LONGEST), Some(LONGEST))?;
                 let job = Job { metadata: Some(headers), ..Job::by_router(path, deadline) };
                 Ok(network.pass_on(job, body).await?)
             }

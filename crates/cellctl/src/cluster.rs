@@ -381,10 +381,15 @@ async fn stop_all<'a>(processes: impl Iterator<Item = &'a mut Process>) -> Vec<a
     futures_util::future::join_all(processes.map(|process| process.stop(STOP_LIMIT))).await
 }
 
+/// The ends of the link at one cell, with what is behind them.
+fn ends(place: &Place) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
+    let router = place.link.map(|link| (link, place.peer));
+    router.into_iter().chain(place.services_link.map(|link| (link, place.services_front)))
+}
+
 /// The link process that carries every connection between regions; `None` if there is one region only.
 fn link_spec(config: &ClusterConfig, places: &[Place], files: &Files) -> Option<Spec> {
-    let routes: Vec<(SocketAddr, SocketAddr)> =
-        places.iter().filter_map(|place| Some((place.link?, place.peer))).collect();
+    let routes: Vec<(SocketAddr, SocketAddr)> = places.iter().flat_map(ends).collect();
     let (listen, _) = *routes.first()?;
     let mut args = vec!["link".to_owned(), "--exit-with-stdin".to_owned()];
     args.extend(["--rtt-ms".to_owned(), config.rtt.as_millis().to_string()]);

@@ -2,9 +2,10 @@
 
 use crate::{
     error::WrongCell,
+    metadata::Token,
     trust::{Believed, Listener},
 };
-use cell_map::{CellId, MapEpoch, OwnerEpochs, UserKey};
+use cell_map::{CellId, MapEpoch, OwnerEpochs, UserEpoch, UserKey};
 use http::{HeaderMap, HeaderValue, Uri};
 use std::{
     fmt,
@@ -32,7 +33,21 @@ struct Inner {
     start: CallStart,
     fenced_commits: AtomicU32,
     refusals: Mutex<Vec<Refusal>>,
+    stood: Mutex<Stood>,
     kept: Mutex<Vec<Guard>>,
+}
+
+/// Where the users' data stood that the call touched.
+#[derive(Debug, Default)]
+enum Stood {
+    #[default]
+    Unknown,
+    Of {
+        user: UserKey,
+        at: (UserEpoch, u64),
+    },
+    /// Tokens are one user's.
+    OfSeveral,
 }
 
 /// Something to give back when the call ends.
@@ -105,6 +120,7 @@ impl CallContext {
             start,
             fenced_commits: AtomicU32::new(0),
             refusals: Mutex::default(),
+            stood: Mutex::default(),
             kept: Mutex::default(),
         }))
     }
@@ -199,6 +215,25 @@ impl CallContext {
     /// Keeps a guard (a permit, bytes of a budget) until the call is over, its response stream included.
     pub fn keep(&self, guard: impl Send + 'static) {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Guard(Box::new(guard)));
+    }
+
+    /// Notes where a user's data stood in a fenced transaction of this call.
+    pub fn note_standing(&self, user: &UserKey, user_epoch: UserEpoch, position: u64) {
+        let (mut stood, now) = (self.0.stood.lock().unwrap_or_else(PoisonError::into_inner), (user_epoch, position));
+        match &mut *stood {
+            Stood::Unknown => *stood = Stood::Of { user: user.clone(), at: now },
+            Stood::Of { user: known, at } if known == user => *at = now.max(*at),
+            Stood::Of { .. } | Stood::OfSeveral => *stood = Stood::OfSeveral,
+        }
+    }
+
+    /// The token of the call's answer: the latest standing noted, if all were one user's.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        match &*self.0.stood.lock().unwrap_or_else(PoisonError::into_inner) {
+            Stood::Of { at: (epoch, position), .. } => Some(Token::new(self.cell().clone(), epoch.get(), *position)),
+            Stood::Unknown | Stood::OfSeveral => None,
+        }
     }
 
     /// Notes that something of this call has taken effect, or may have: a fenced transaction has committed, another

@@ -151,6 +151,13 @@ impl MeshError {
         self
     }
 
+    /// Adds all field violations of a request, as (field, description).
+    #[must_use]
+    pub fn violations(mut self, violations: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.0.violations.extend(violations);
+        self
+    }
+
     /// Tells the caller when to try again (`google.rpc.RetryInfo`).
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {

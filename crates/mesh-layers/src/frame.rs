@@ -202,16 +202,25 @@ pub fn only_message(body: &Bytes, encoding: Encoding, limit: usize) -> Result<By
     }
 }
 
+/// The header of an uncompressed message of so many bytes.
+///
+/// # Panics
+/// If it has 4 GiB or more; every limit is far below.
+#[must_use]
+pub fn header(message_len: usize) -> [u8; HEADER_LEN] {
+    let len = u32::try_from(message_len).expect("messages are limited far below 4 GiB");
+    let [a, b, c, d] = len.to_be_bytes();
+    [0, a, b, c, d]
+}
+
 /// An uncompressed frame around a message.
 ///
 /// # Panics
-/// If the message has 4 GiB or more; every limit is far below.
+/// As [`header`].
 #[must_use]
 pub fn encode(message: &[u8]) -> Bytes {
-    let len = u32::try_from(message.len()).expect("messages are limited far below 4 GiB");
     let mut frame = BytesMut::with_capacity(HEADER_LEN + message.len());
-    frame.put_u8(0);
-    frame.put_u32(len);
+    frame.put_slice(&header(message.len()));
     frame.put_slice(message);
     frame.freeze()
 }

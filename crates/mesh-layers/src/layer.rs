@@ -54,6 +54,11 @@ pub trait Around: Clone + Send + Sync + 'static {
     fn around<N: Next>(self, request: Request, next: N) -> impl Future<Output = Response> + Send;
 }
 
+/// Marks a response on its way out: the request could not be read, whatever it was to say. Callers learn it by
+/// [`MALFORMED`](crate::metadata::MALFORMED).
+#[derive(Clone, Copy, Debug)]
+struct Malformed;
+
 /// An [`Around`] as a tower layer.
 #[derive(Clone, Copy, Debug)]
 pub struct AroundLayer<A>(pub A);

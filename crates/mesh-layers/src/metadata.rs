@@ -1,5 +1,9 @@
 //! Names of the mesh's metadata, and the strict parse of each value.
 
+mod token;
+
+pub use token::{ParseTokenError, Token};
+
 use crate::error::MeshError;
 use base64::{
     Engine,
@@ -30,6 +34,10 @@ pub const CELL: HeaderName = HeaderName::from_static("cellmesh-cell");
 pub const SOURCE: HeaderName = HeaderName::from_static("cellmesh-source");
 /// Response: `1` when nothing of the call took effect here, so it may be sent again (OWN-9).
 pub const UNPROCESSED: HeaderName = HeaderName::from_static("cellmesh-unprocessed");
+/// Response: `1` when no honest caller sends such a request: it could not be read, whatever it was to say.
+pub const MALFORMED: HeaderName = HeaderName::from_static("cellmesh-malformed");
+/// Response of a unary call for one user: where his data stood, a [`Token`] (OWN-15).
+pub const TOKEN: HeaderName = HeaderName::from_static("cellmesh-token");
 /// gRPC's timeout.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Compression of the messages of this body.

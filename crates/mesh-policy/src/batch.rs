@@ -28,9 +28,14 @@ pub struct BatchOf {
 
 /// Where a result says how its item went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ItemStatus {
+pub enum ItemStatus {
     /// An `int32 code` and perhaps a `string message`.
-    Code { code: u32, message: Option<u32> },
+    Code {
+        /// Number of the code's field.
+        code: u32,
+        /// Number of the message's.
+        message: Option<u32>,
+    },
     /// A `google.rpc.Status` in this field.
     RpcStatus(u32),
 }
@@ -145,6 +150,18 @@ impl BatchOf {
         self.max
     }
 
+    /// Where a result says how its item went.
+    #[must_use]
+    pub const fn status(&self) -> ItemStatus {
+        self.status
+    }
+
+    /// Number of the field of a result that repeats its item.
+    #[must_use]
+    pub fn echo(&self) -> Option<u32> {
+        self.echo.map(|echo| echo.0)
+    }
+
     /// Cuts a request into one part for each group, in the order in which groups first appear. `groups` names each
     /// item's group, in the items' order (that of [`RouteKey::extract_all`](crate::RouteKey::extract_all)).
     ///
@@ -255,6 +272,11 @@ impl Split<'_> {
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// Takes the parts' requests out, in their order: merging needs them no more.
+    pub fn take_requests(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.parts.iter_mut().map(|part| std::mem::take(&mut part.request))
     }
 
     /// One response from the parts' outcomes, given in the order of [`Self::parts`].

@@ -1,6 +1,7 @@
 //! From descriptors to policies: every check that can be made before a call arrives.
 
 mod batch;
+mod gather;
 mod key;
 mod place;
 
@@ -8,7 +9,7 @@ use crate::options::{self, Policy};
 use crate::sets::Set;
 use crate::{
     CachePolicy, Criticality, Fault, HedgePolicy, Idempotency, IdempotencyKey, LocalLogicPolicy, MethodPolicy,
-    PolicyError, Scope,
+    PolicyError, RouteKey, Scope,
 };
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use std::time::Duration;
@@ -41,7 +42,11 @@ struct Sink<'a> {
     errors: &'a mut Vec<PolicyError>,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    fn new(method: &'a MethodDescriptor, errors: &'a mut Vec<PolicyError>) -> Self {
+        Self { method, errors }
+    }
+
     fn add(&mut self, option: &'static str, fault: Fault) {
         let service = self.method.parent_service().full_name();
         self.errors.push(PolicyError {
@@ -83,7 +88,7 @@ pub(crate) fn compile(set: &Set<'_>, errors: &mut Vec<PolicyError>) -> Compiled 
         compiled.services.push(service.full_name().to_owned());
         let mut drafts = Vec::new();
         for method in service.methods() {
-            let mut sink = Sink { method: &method, errors };
+            let mut sink = Sink::new(&method, errors);
             let options = match &policy_type {
                 Some(message) => sink.take("policy", options::policy(set, message, &method)),
                 None => Some(None),
@@ -129,6 +134,7 @@ fn draft(set: &Set<'_>, options: Policy, method: &MethodDescriptor, sink: &mut S
     gate("policy.local_logic", options.local_logic.is_some(), false);
     gate("policy.batch", options.batch.is_some(), false);
 
+    let route_key = key::route_key(set, method, scope, sink);
     let policy = MethodPolicy {
         path: path(method),
         request: request.full_name().to_owned(),
@@ -141,11 +147,10 @@ fn draft(set: &Set<'_>, options: Policy, method: &MethodDescriptor, sink: &mut S
         side_effects,
         client_streaming: method.is_client_streaming(),
         server_streaming: method.is_server_streaming(),
-        route_key: key::route_key(set, method, scope, sink),
         idempotency_key: idempotency_key(&options.idempotency_key, method, sink),
         batch: None,
         batch_of: None,
-        cache: options.cache.map(|cache| self::cache(cache, &request, sink)),
+        cache: options.cache.map(|cache| self::cache(cache, &request, route_key.as_ref(), sink)),
         hedge: options.hedge.map(|max_extra_permille| {
             sink.range("policy.hedge.max_extra_permille", max_extra_permille, 1, 1000);
             HedgePolicy { max_extra_permille }
@@ -159,6 +164,7 @@ fn draft(set: &Set<'_>, options: Policy, method: &MethodDescriptor, sink: &mut S
             sink.name("policy.rate_class", &options.rate_class);
             options.rate_class
         }),
+        route_key,
     };
     Draft { descriptor: method.clone(), policy, batch: options.batch }
 }
@@ -212,10 +218,24 @@ fn idempotency_key(path: &str, method: &MethodDescriptor, sink: &mut Sink<'_>) -
     sink.take(OPTION, place::text(&method.input(), path)).map(IdempotencyKey::new)
 }
 
-fn cache(cache: options::Cache, request: &MessageDescriptor, sink: &mut Sink<'_>) -> CachePolicy {
+fn cache(
+    cache: options::Cache,
+    request: &MessageDescriptor,
+    key: Option<&RouteKey>,
+    sink: &mut Sink<'_>,
+) -> CachePolicy {
     sink.range("policy.cache.ttl_ms", cache.ttl_ms, 1, u32::MAX);
     for field in &cache.key_fields {
         sink.take("policy.cache.key_fields", place::resolve(request, field));
+    }
+    // One user's reply must not be another's.
+    if let Some(key) = key.map(RouteKey::path).filter(|_| !cache.key_fields.is_empty())
+        && !cache
+            .key_fields
+            .iter()
+            .any(|field| key.strip_prefix(&**field).is_some_and(|rest| !rest.starts_with(|c| c != '.')))
+    {
+        sink.add("policy.cache.key_fields", Fault::CacheWithoutKey(key.to_owned()));
     }
     for tag in &cache.tags {
         for placeholder in placeholders(tag) {

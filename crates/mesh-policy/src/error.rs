@@ -152,6 +152,9 @@ pub enum Fault {
     /// The safety gate.
     #[error("needs `idempotency_level = NO_SIDE_EFFECTS`")]
     SideEffects,
+    /// A reply's identity without its user.
+    #[error("no field holds the user key, \"{0}\": one user would get another's reply")]
+    CacheWithoutKey(String),
     /// No such method.
     #[error("\"{rpc}\" is no other method of {service}")]
     NoMethod {
@@ -190,6 +193,39 @@ pub enum Fault {
     /// No status per item.
     #[error("{0} has no status: `int32 code` (and `string message`) or one field of type google.rpc.Status is needed")]
     NoItemStatus(String),
+    /// Nothing of a single request can be an item.
+    #[error(
+        "\"{items}\" has no like in {request}: it must hold {request} itself, a field of it that is named like the items \
+         in the singular, or messages with fields of the same names and types"
+    )]
+    NoItem {
+        /// The items.
+        items: String,
+        /// The single request.
+        request: String,
+    },
+    /// A field of a single message that has no place in the batch's.
+    #[error(
+        "\"{field}\" of {message} is needed, but no field of {batch} has its name and type, and is optional if it is"
+    )]
+    NotInBatch {
+        /// The field.
+        field: String,
+        /// The single request or response.
+        message: String,
+        /// The messages of the batch where it could be.
+        batch: String,
+    },
+    /// The batch would go to other users than the single calls.
+    #[error("the user key \"{key}\" becomes \"{becomes}\" there, where the key is \"{batch}\"")]
+    KeyElsewhere {
+        /// The single request's key.
+        key: String,
+        /// Where it comes to stand.
+        becomes: String,
+        /// The batch request's key.
+        batch: String,
+    },
 }
 
 impl PolicyErrors {

@@ -1,6 +1,6 @@
 //! The policy of one method.
 
-use crate::{BatchOf, IdempotencyKey, RouteKey};
+use crate::{BatchOf, Gather, IdempotencyKey, PolicyErrors, RouteKey};
 use std::time::Duration;
 
 /// Where an RPC may run.
@@ -90,6 +90,9 @@ pub struct BatchPolicy {
     pub results: u32,
     /// Most items in one call.
     pub max: u32,
+    /// How calls become one batch call without their callers' doing, or why they cannot: only clients that gather them
+    /// need to know.
+    pub gather: Result<Gather, PolicyErrors>,
 }
 
 /// Caching of replies in clients.

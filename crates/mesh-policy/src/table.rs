@@ -22,6 +22,13 @@ impl PolicyTable {
     /// # Errors
     /// All faults of all sets, each naming file, method and option.
     pub fn from_descriptor_sets<'a>(sets: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, PolicyErrors> {
+        let (table, errors) = Self::examine(sets);
+        if errors.0.is_empty() { Ok(table) } else { Err(errors) }
+    }
+
+    /// The same for tools that have more to say than the first faults: the faults beside a table of what can be read in
+    /// spite of them, which nobody should be routed by.
+    pub fn examine<'a>(sets: impl IntoIterator<Item = &'a [u8]>) -> (Self, PolicyErrors) {
         let mut errors = Vec::new();
         let mut read = Vec::new();
         for (n, bytes) in sets.into_iter().enumerate() {
@@ -55,11 +62,8 @@ impl PolicyTable {
         {
             errors.push(PolicyError::of_file("all descriptor sets", Fault::Merge(error.to_string())));
         }
-        if !errors.is_empty() {
-            return Err(PolicyErrors(errors));
-        }
         let methods = known.into_iter().map(|(path, method)| (path, method.policy)).collect();
-        Ok(Self { methods, unannotated, services, descriptors })
+        (Self { methods, unannotated, services, descriptors }, PolicyErrors(errors))
     }
 
     /// The policy of a method, by its path on the wire, `/package.Service/Method`.

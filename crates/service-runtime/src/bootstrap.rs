@@ -11,7 +11,7 @@ use crate::{
 use map_store::{FileStore, MapWatch, WatchOptions, watch};
 use mesh_policy::PolicyTable;
 use std::{collections::BTreeSet, sync::Arc};
-use storage::{Clock, Db, DbConfig, TxKind, TxObserver, TxOutcome, UserData, check_participants};
+use storage::{Clock, Db, DbConfig, Standing, TxKind, TxObserver, TxOutcome, UserData, check_participants};
 use tonic_health::ServingStatus;
 
 /// The map in force, watched if configured so. Blocks on the file once.
@@ -39,6 +39,11 @@ impl TxObserver for Observer {
         self.0.transaction(kind.as_str(), outcome.as_str());
         let writes = matches!(kind, TxKind::Fenced | TxKind::Idempotent | TxKind::Register | TxKind::Global);
         status::note(outcome, writes);
+    }
+
+    fn stood(&self, standing: &Standing) {
+        let Standing { user, epochs, position } = standing;
+        mesh_layers::CallContext::with_current(|call| call.note_standing(user, epochs.user, *position));
     }
 
     fn traceparent(&self) -> Option<String> {

@@ -4,10 +4,12 @@
 //! and where it stands. Durations are milliseconds (`…_ms`), sizes bytes (`…_bytes`).
 
 mod load;
+mod process;
 mod sections;
 
-pub use load::{ConfigError, Sources, load};
+pub use load::{ConfigError, Sources, section};
+pub use process::{CommonConfig, Config};
 pub use sections::{
-    CommonConfig, Config, DatabaseConfig, DrainConfig, LimitsConfig, ListenConfig, LogFormat, MapConfig, PeerConfig,
-    SealConfig, SealKeyConfig, ServicesConfig, TelemetryConfig,
+    DatabaseConfig, DrainConfig, LimitsConfig, ListenConfig, LogFormat, MapConfig, PeerConfig, SealConfig,
+    SealKeyConfig, ServicesConfig, TelemetryConfig,
 };

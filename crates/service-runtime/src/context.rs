@@ -1,10 +1,11 @@
 //! What a service is given.
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, section},
     mesh::MeshChannel,
     metrics::Metrics,
     readiness::Readiness,
+    user_stream::Pulse,
 };
 use cell_map::{CellId, OwnerEpochs, UserKey};
 use figment::Figment;
@@ -38,6 +39,7 @@ pub struct Context {
     /// Cancelled when the drain begins: ends tasks and long streams.
     pub shutdown: CancellationToken,
     pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) secrets: Arc<[SealKey]>,
     pub(crate) sections: Figment,
 }
@@ -59,6 +61,16 @@ impl Context {
     #[must_use]
     pub fn random(&self) -> u64 {
         rand::random()
+    }
+
+    /// Refuses where global data is written elsewhere.
+    ///
+    /// # Errors
+    /// The name of the global cell, if it is another one.
+    pub fn require_global(&self) -> Result<(), CellId> {
+        let map = self.map.load();
+        let global = &map.global_cell().id;
+        if *global == self.cell { Ok(()) } else { Err(global.clone()) }
     }
 
     /// The call that the current task serves.
@@ -88,10 +100,6 @@ impl Context {
     pub fn section<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, ConfigError> {
         section(&self.sections, name)
     }
-}
-
-fn section<T: DeserializeOwned + Default>(sections: &Figment, name: &str) -> Result<T, ConfigError> {
-    if sections.contains(name) { Ok(sections.extract_inner(name)?) } else { Ok(T::default()) }
 }
 
 /// The mesh-wide keys of the configuration.

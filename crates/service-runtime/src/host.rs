@@ -2,7 +2,7 @@
 
 use crate::{
     Config, RuntimeError,
-    config::{Sources, load},
+    config::Sources,
     run::{Bound, Overrides, run_with},
     service::Service,
     telemetry,
@@ -75,11 +75,8 @@ fn configure(
     mut services: Vec<Box<dyn Service>>,
     args: &HostArgs,
 ) -> Result<(Config, Vec<Box<dyn Service>>), RuntimeError> {
-    let figment = args.process.sources.read()?;
     let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
-    let keys: Vec<&str> = Config::KEYS.iter().copied().chain(names.iter().copied()).collect();
-    let mut config: Config = load(&figment, &keys)?;
-    config.sections = figment;
+    let mut config = Config::load(args.process.sources.read()?, &names)?;
     if !args.services.is_empty() {
         config.services.run.clone_from(&args.services);
     }

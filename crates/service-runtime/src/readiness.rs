@@ -93,8 +93,8 @@ impl Readiness {
 }
 
 impl Gate {
-    /// What was waited for is there.
-    pub fn open(self) {
+    /// What was waited for is there. Opening it again changes nothing.
+    pub fn open(&self) {
         self.readiness.change(|closed| {
             closed.gates.remove(&self.id);
         });
@@ -111,6 +111,7 @@ mod tests {
         assert!(readiness.is_ready());
         let (map, snapshot) = (readiness.gate("map"), readiness.gate("snapshot"));
         assert_eq!(readiness.waits_for(), ["map", "snapshot"]);
+        map.open();
         map.open();
         assert!(!readiness.is_ready());
         snapshot.open();

@@ -19,25 +19,26 @@ use std::{sync::Arc, time::Duration};
 use tonic::service::Routes;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
-/// Methods that every process serves beside its own.
-const COMMON: [&str; 4] = [
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+/// Methods that every process serves beside its own, and whether their request is one message.
+const COMMON: [(&str, bool); 4] = [
+    ("/grpc.health.v1.Health/Check", true),
+    ("/grpc.health.v1.Health/Watch", true),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", false),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", false),
 ];
 
 /// What the layers know of each method.
 pub(crate) fn methods(policies: &PolicyTable, limits: &LimitsConfig) -> Methods {
     let mut methods = Methods::default();
-    for path in policies.unannotated().chain(COMMON) {
+    for (path, unary_request) in policies.unannotated().map(|path| (path, false)).chain(COMMON) {
         let default_deadline = Some(limits.max_deadline());
         let rules = MethodRules {
             default_deadline,
             max_deadline: None,
             max_request_bytes: None,
             route_key: None,
-            unary_request: false,
+            unary_request,
+            server_streaming: false,
         };
         methods.add(path, rules);
     }
@@ -56,6 +57,7 @@ fn rules(policy: &MethodPolicy, max: Duration) -> MethodRules {
         max_request_bytes: policy.max_request_bytes.map(|bytes| bytes as usize),
         route_key: policy.route_key.clone().filter(|_| policy.scope == Scope::User),
         unary_request: !policy.client_streaming,
+        server_streaming: policy.server_streaming,
     }
 }
 

@@ -169,6 +169,7 @@ pub async fn run_with(
             let db = db.clone();
             move || db.now_ms()
         }),
+        pulse: Arc::default(),
         secrets: secrets.into(),
         sections: config.sections.clone(),
     };
@@ -186,11 +187,12 @@ pub async fn run_with(
     let consumers = std::mem::take(&mut parts.consumers);
 
     let limits = config.limits.clone();
+    let methods = Arc::new(routes::methods(&policies, &limits));
     let stack = Stack {
         cell: config.cell.clone(),
         routes: parts.into_routes().prepare(),
-        methods: Arc::new(routes::methods(&policies, &limits)),
-        calls: Limit::new(limits.calls),
+        calls: Limit::new(limits.calls).with_streams(limits.server_streams, Arc::clone(&methods)),
+        methods,
         budget: ByteBudget::new(limits.budget_bytes),
         metrics: metrics.clone(),
         limits,

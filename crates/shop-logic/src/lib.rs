@@ -1,17 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 mod currency;
+mod follow;
 mod money;
 mod name;
 mod order;
 mod preview;
-mod replication;
 mod violation;
 
 pub use currency::Currency;
+pub use follow::{FollowChange, Following};
 pub use money::{Money, MoneyError};
 pub use name::{DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, Subject, Title, UserId};
 pub use order::{Line, Lines, PriceError, PricedLine, PricedOrder, Quantity, price};
 pub use preview::{Preview, PreviewError, PreviewKey, PreviewKeys};
-pub use replication::{Assembler, Batch, Piece, Position, ReplicationError};
-pub use violation::{Violation, Violations};
+pub use violation::Violations;

@@ -1,19 +1,11 @@
 //! All faults of one request.
 
-use std::fmt;
+use std::{fmt, vec};
 
-/// One fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Path of the field, like `lines[0].sku`.
-    pub field: String,
-    /// What is wrong and what is allowed.
-    pub description: String,
-}
-
-/// Collects the faults of a request, so that the caller sees all of them at once.
+/// Collects the faults of a request, so that the caller sees all of them at once: for each the path of its field, like
+/// `lines[0].sku`, and what is wrong and what is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Violations(Vec<Violation>);
+pub struct Violations(Vec<(String, String)>);
 
 impl Violations {
     /// Most faults told in one answer.
@@ -25,6 +17,11 @@ impl Violations {
         Self(Vec::new())
     }
 
+    /// Makes of an error the one fault of a request: for `map_err`.
+    pub fn of<E: fmt::Display>(field: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self(vec![(field.to_owned(), error.to_string())])
+    }
+
     /// The value, or `None` after noting what is wrong with the field.
     pub fn take<T>(&mut self, field: impl Into<String>, checked: Result<T, impl fmt::Display>) -> Option<T> {
         checked.map_err(|error| self.note(field, &error)).ok()
@@ -33,7 +30,7 @@ impl Violations {
     /// Notes that something is wrong with a field.
     pub fn note(&mut self, field: impl Into<String>, description: &dyn fmt::Display) {
         if self.0.len() < Self::MAX {
-            self.0.push(Violation { field: field.into(), description: description.to_string() });
+            self.0.push((field.into(), description.to_string()));
         }
     }
 
@@ -47,17 +44,20 @@ impl Violations {
             _ => Err(self),
         }
     }
+}
 
-    /// The faults.
-    #[must_use]
-    pub fn into_vec(self) -> Vec<Violation> {
-        self.0
+impl IntoIterator for Violations {
+    type Item = (String, String);
+    type IntoIter = vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Violation { field, description }) in self.0.iter().enumerate() {
+        for (at, (field, description)) in self.0.iter().enumerate() {
             write!(f, "{}{field} {description}", if at == 0 { "" } else { "; " })?;
         }
         Ok(())

@@ -5,11 +5,13 @@
 //! `CELLMESH_SOAK=1` raises the numbers to those of a dedicated run.
 
 pub mod cancel;
+pub mod copies;
 pub mod fence;
 pub mod idempotency;
 pub mod migrate;
 pub mod outbox;
 pub mod paging;
+pub mod positions;
 pub mod registration;
 pub mod steps;
 pub mod transaction;
@@ -187,6 +189,9 @@ macro_rules! conformance_suite {
                 nothing_commits_by_itself_after_a_failure, the_observer_hears_of_each_transaction_once,
                 a_closed_database_refuses,
             ]
+            copies: [
+                a_new_writer_begins_a_later_history, a_batch_is_taken_only_where_it_fits, no_position_is_taken_twice,
+            ]
             fence: [
                 home_is_served_and_elsewhere_is_named, a_missing_bucket_row_refuses, newer_epochs_are_told_to_wait,
                 the_first_rows_are_those_of_the_map, the_first_rows_hold_the_maps_pins,
@@ -205,6 +210,11 @@ macro_rules! conformance_suite {
                 a_handed_row_is_not_marked_done, streams_do_not_mix, commits_with_events_wake_the_dispatcher,
             ]
             paging: [pages_neither_repeat_nor_skip, a_token_opens_for_its_own_list_only]
+            positions: [
+                each_committed_write_counts_one, a_read_tells_where_its_snapshot_stands, positions_have_no_gaps,
+                a_new_home_goes_on_counting, the_observer_hears_where_a_user_stands,
+                a_users_watchers_hear_of_his_commits_alone, what_others_commit_is_not_overlooked,
+            ]
             registration: [
                 a_drawn_key_is_fenced_and_stored_once, buckets_that_may_not_mint_are_drawn_past,
                 known_keys_are_drawn_past, without_a_free_key_there_is_no_home, a_repetition_gives_the_same_user,

@@ -1,8 +1,10 @@
 //! The database of one cell as its services see it.
 
 use crate::{
-    BoxFuture, Engine, Migration, Mode, Refusal, Sqlite, StorageError, Stream, Tx, TxError, TxKind, TxObserver,
-    WorkError,
+    BoxFuture, Engine, Migration, Mode, Refusal, Sqlite, Standing, StorageError, Stream, Tx, TxError, TxKind,
+    TxObserver, WorkError,
+    changes::Changes,
+    engine::{BucketLock, Fenced},
     error::LOCKED,
     in_flight::InFlight,
     migration,
@@ -85,6 +87,8 @@ pub(crate) struct Inner<E: Engine> {
     /// The user-scoped tables.
     pub(crate) user_tables: Arc<[String]>,
     pub(crate) in_flight: InFlight,
+    /// Who wants to hear of whose changes.
+    pub(crate) changes: Arc<Changes>,
     /// How many transactions with events were committed by this process.
     pub(crate) events: watch::Sender<u64>,
     /// How far each stream of the outbox was swept.
@@ -110,6 +114,7 @@ impl<E: Engine> Db<E> {
             settings,
             user_tables,
             in_flight: InFlight::default(),
+            changes: Arc::default(),
             events: watch::Sender::new(0),
             swept: Mutex::default(),
         };
@@ -161,7 +166,9 @@ impl<E: Engine> Db<E> {
         run(&self.inner, TxKind::Fenced, Mode::Write, move |tx| {
             Box::pin(async move {
                 tx.fence(key, asked).await?;
-                Ok(Ended::Commit(work(tx).await?))
+                let value = work(tx).await?;
+                tx.position().await?;
+                Ok(Ended::Commit(value))
             })
         })
         .await
@@ -330,13 +337,13 @@ impl<E: Engine> Tx<E> {
     pub(crate) async fn fence(&mut self, key: UserKey, asked: OwnerEpochs) -> Result<(), FenceError> {
         use cell_map::ownership::{Answer, answer};
         let bucket = BucketId::of(&key);
-        let rows = self.key_rows(crate::engine::BucketLock::Shared, bucket, &key).await?;
+        let Fenced { rows, position } = self.fence_rows(BucketLock::Shared, bucket, &key).await?;
         let cell = &self.shared().settings.cell;
         match answer(cell, &rows, asked) {
             // A user without data must not come into being behind the back of whoever moves the bucket (OWN-14).
             Answer::Serve { only_with_data: true, .. } if !self.has_data(&key).await? => Err(Refusal::Moving.into()),
             Answer::Serve { epochs, .. } => {
-                self.set_user(key, epochs);
+                self.set_standing(Standing { user: key, epochs, position });
                 Ok(())
             }
             Answer::Moving => Err(Refusal::Moving.into()),

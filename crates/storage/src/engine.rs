@@ -22,6 +22,15 @@ pub enum CommitError {
     Unknown(String),
 }
 
+/// What the fence's query found.
+#[derive(Clone, Debug)]
+pub struct Fenced {
+    /// The key's rows.
+    pub rows: KeyRows,
+    /// The user's position; 0 if nothing was ever written. Of a write it is only what it was before.
+    pub position: u64,
+}
+
 /// How strongly a bucket row is locked (OWN-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketLock {
@@ -64,14 +73,14 @@ pub trait Engine: Send + Sync + Sized + 'static {
 
     /// Locks the bucket's row and then reads the key's rows in that lock: the first statement of a fenced
     /// transaction (OWN-4, OWN-5). `None` if the bucket has no row. In [`Mode::Read`] it locks nothing, but the rows
-    /// must come from the snapshot that later statements see.
+    /// and the position must come from the snapshot that later statements see.
     fn fence(
         connection: &mut Self::Connection,
         mode: Mode,
         lock: BucketLock,
         bucket: BucketId,
         key: &UserKey,
-    ) -> impl Future<Output = Result<Option<KeyRows>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Option<Fenced>, StorageError>> + Send;
 
     /// Locks a bucket's row alone.
     fn lock_bucket(
@@ -107,6 +116,27 @@ pub trait Engine: Send + Sync + Sized + 'static {
             if update.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", update.join(", ")) };
         let (columns, unique) = (columns.join(", "), unique.join(", "));
         format!("INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({unique}) DO {conflict}")
+    }
+
+    /// Counts up a user's position and gives the new one. Writers of one user wait here for each other until they have
+    /// committed, so that positions become visible in their order. The default is the dialect of SQLite and PostgreSQL.
+    fn next_position(
+        connection: &mut Self::Connection,
+        key: &UserKey,
+    ) -> impl Future<Output = Result<u64, StorageError>> + Send {
+        async move {
+            let sql = "INSERT INTO user_position (user_key, position) VALUES (?, 1)
+                       ON CONFLICT (user_key) DO UPDATE SET position = user_position.position + 1 RETURNING position";
+            let counted = Self::query(connection, sql, vec![key.as_bytes().into()]).await?.pop();
+            counted.ok_or_else(|| StorageError::Corrupt("a position was not counted".into()))?.unsigned()
+        }
+    }
+
+    /// A mark that stays equal as long as nothing was committed to the database but by this engine's own
+    /// [`Mode::Write`] transactions; `None`, the default, if the engine cannot tell. It is taken when no such transaction
+    /// is between its COMMIT and the return of its lease.
+    fn foreign_commits(&self) -> impl Future<Output = Result<Option<(u64, i64)>, StorageError>> + Send {
+        async { Ok(None) }
     }
 
     /// Every table with a column of this name, in order.

@@ -166,10 +166,13 @@ where
     F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<B>>>,
 {
     if let Some(answer) = stored(tx, &scope, &key).await? {
+        // The first call may have committed after our fence read where the user stood.
+        tx.read_position().await?;
         return Ok(Ended::Replay(Outcome::Replayed(answer)));
     }
     let answer = work(tx).await?;
     store(tx, scope, key, &answer).await?;
+    tx.position().await?;
     Ok(Ended::Commit(Outcome::Fresh(answer)))
 }
 

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod changes;
+mod copies;
 mod db;
 mod engine;
 mod error;
@@ -10,6 +12,7 @@ mod observe;
 pub mod outbox;
 mod ownership;
 pub mod page;
+mod position;
 mod registration;
 mod run;
 mod seal;
@@ -21,8 +24,10 @@ mod value;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use changes::{Unseen, UserChanges};
+pub use copies::Positions;
 pub use db::{Clock, Db, FenceRequest, Settings};
-pub use engine::{BucketLock, CommitError, Engine, Mode};
+pub use engine::{BucketLock, CommitError, Engine, Fenced, Mode};
 pub use error::{Class, KeyInUse, Refusal, StorageError, TxError, WorkError};
 pub use futures_util::future::BoxFuture;
 pub use idempotency::{IdempotencyKey, Outcome, RequestIdError};
@@ -31,6 +36,7 @@ pub use observe::{TxKind, TxObserver, TxOutcome, transactions_total};
 pub use outbox::{OutboxEvent, OutboxReader, OutboxRow, Stream};
 pub use ownership::{Ownership, StepError, published};
 pub use page::{PageError, PageScope, PageSize};
+pub use position::Standing;
 pub use seal::{MAX_TOKEN_LEN, SealError, SealKey, SealKeys, SealKeysError};
 pub use sqlite::{DbConfig, Sqlite};
 pub use tx::Tx;

@@ -1,6 +1,6 @@
 //! What a transaction tells the outside: one span, one count, one call of the observer.
 
-use crate::Refusal;
+use crate::{Refusal, Standing};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What kind of transaction it was.
@@ -85,6 +85,12 @@ pub trait TxObserver: Send + Sync + 'static {
     /// A transaction ended. Called exactly once per transaction, which is once per `db.transaction` span, **on the
     /// caller's task** right before the result is returned, or from the drop of the caller's future.
     fn finished(&self, kind: TxKind, outcome: TxOutcome<'_>);
+
+    /// A fenced transaction succeeded, or a stored answer was returned: where the user's data stands in it. Called right
+    /// before [`finished`](Self::finished), on the same task; not for a caller that is gone.
+    fn stood(&self, standing: &Standing) {
+        let _ = standing;
+    }
 
     /// The W3C `traceparent` of the current span, to be stored with an event. Called inside the `db.transaction` span.
     fn traceparent(&self) -> Option<String> {

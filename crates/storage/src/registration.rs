@@ -1,7 +1,7 @@
 //! Registration of a user whose key this cell mints (OWN-10).
 
 use crate::{
-    BoxFuture, Db, Engine, IdempotencyKey, Mode, Outcome, Refusal, Tx, TxError, TxKind, WorkError,
+    BoxFuture, Db, Engine, IdempotencyKey, Mode, Outcome, Refusal, Standing, Tx, TxError, TxKind, WorkError,
     engine::BucketLock,
     idempotency::{NOBODY, store, stored},
     run::{Ended, run},
@@ -44,6 +44,7 @@ impl<E: Engine> Db<E> {
                 let user = draw(tx, &mut mint).await?;
                 let answer = work(tx, user).await?;
                 store(tx, NOBODY.to_vec(), key, &answer).await?;
+                tx.position().await?;
                 Ok(Ended::Commit(Outcome::Fresh(answer)))
             })
         })
@@ -60,7 +61,8 @@ async fn draw<E: Engine, B>(
         let bucket = BucketId::of(&user);
         let rows = tx.key_rows(BucketLock::Shared, bucket, &user).await?;
         if rows.registrable() {
-            tx.set_user(user.clone(), OwnerEpochs::new(UserEpoch::ZERO, rows.bucket.epoch));
+            let epochs = OwnerEpochs::new(UserEpoch::ZERO, rows.bucket.epoch);
+            tx.set_standing(Standing { user: user.clone(), epochs, position: 0 });
             return Ok(user);
         }
     }

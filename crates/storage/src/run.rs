@@ -5,8 +5,8 @@
 //! the caller only waits for the answer.
 
 use crate::{
-    BoxFuture, Engine, Mode, StorageError, Tx, TxError, TxKind, TxObserver, TxOutcome, db::Inner, engine::CommitError,
-    observe,
+    BoxFuture, Engine, Mode, Standing, StorageError, Tx, TxError, TxKind, TxObserver, TxOutcome, db::Inner,
+    engine::CommitError, observe, tx::Parts,
 };
 use futures_util::FutureExt as _;
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -21,6 +21,9 @@ pub(crate) enum Ended<T> {
     Replay(T),
 }
 
+/// How a transaction ended, and where its user's data stands if it ended well.
+type Answer<T, B> = (Result<Ended<T>, TxError<B>>, Option<Standing>);
+
 /// Reports to the observer exactly once, on the caller's task, even if the caller's future is dropped.
 struct Report<'a> {
     observer: Option<&'a dyn TxObserver>,
@@ -28,8 +31,11 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn finished(mut self, outcome: TxOutcome<'_>) {
+    fn finished(mut self, outcome: TxOutcome<'_>, standing: Option<&Standing>) {
         if let Some(observer) = self.observer.take() {
+            if let Some(standing) = standing {
+                observer.stood(standing);
+            }
             observer.finished(self.kind, outcome);
         }
     }
@@ -76,9 +82,10 @@ where
         async move {
             // The span ends before the caller hears of it, and so does the loan of the connection.
             let ended = async {
-                let ended = transact(limit, &inner, mode, work, &mut reply).await;
+                let mut standing = None;
+                let ended = transact(limit, &inner, mode, work, &mut reply, &mut standing).await;
                 record(&ended);
-                ended
+                (ended, standing)
             }
             .instrument(span)
             .await;
@@ -87,11 +94,11 @@ where
         }
     };
     tokio::spawn(task);
-    let ended = answer.await.unwrap_or_else(|_| {
+    let (ended, standing) = answer.await.unwrap_or_else(|_| {
         // The runtime shut down under the task.
-        Err(StorageError::CommitUnknown("the process is shutting down".into()).into())
+        (Err(StorageError::CommitUnknown("the process is shutting down".into()).into()), None)
     });
-    report.finished(outcome(&ended));
+    report.finished(outcome(&ended), standing.as_ref());
     ended.map(|ended| match ended {
         Ended::Commit(value) | Ended::Replay(value) => value,
     })
@@ -120,7 +127,8 @@ async fn transact<E, T, B, F>(
     inner: &Arc<Inner<E>>,
     mode: Mode,
     work: F,
-    reply: &mut oneshot::Sender<Result<Ended<T>, TxError<B>>>,
+    reply: &mut oneshot::Sender<Answer<T, B>>,
+    stood: &mut Option<Standing>,
 ) -> Result<Ended<T>, TxError<B>>
 where
     E: Engine,
@@ -158,27 +166,36 @@ where
         }
     };
     // The claim on an idempotency key ends after the transaction, when this function returns.
-    let (mut lease, events, _claim) = tx.into_parts();
+    let Parts { mut lease, events, claim: _claim, standing, touched } = tx.into_parts();
     match ended {
         Ok(Ended::Commit(value)) => {
-            match timeout(limits.commit_limit, E::commit(&mut lease)).await {
-                Ok(Ok(())) => {}
+            let unknown = match timeout(limits.commit_limit, E::commit(&mut lease)).await {
+                Ok(Ok(())) => None,
                 Ok(Err(CommitError::Refused(error))) => {
                     roll_back::<E>(limits.commit_limit, &mut lease).await;
                     return Err(error.into());
                 }
-                Ok(Err(CommitError::Unknown(why))) => return Err(StorageError::CommitUnknown(why).into()),
-                Err(_) => return Err(StorageError::CommitUnknown("it took longer than its limit".into()).into()),
+                Ok(Err(CommitError::Unknown(why))) => Some(why),
+                Err(_) => Some("it took longer than its limit".into()),
+            };
+            // It stands, or may stand. Told before the connection goes back, as whoever borrows it next may rely on.
+            inner.changes.tell(&touched);
+            if let Some(why) = unknown {
+                return Err(StorageError::CommitUnknown(why).into());
             }
             // Back to the pool before anybody is told.
             drop(lease);
             if events > 0 {
                 inner.events.send_modify(|commits| *commits += 1);
             }
+            *stood = standing;
             Ok(Ended::Commit(value))
         }
         other => {
             roll_back::<E>(limits.commit_limit, &mut lease).await;
+            if other.is_ok() {
+                *stood = standing;
+            }
             other
         }
     }

@@ -12,9 +12,9 @@ pub use lane::Lease;
 
 use crate::{
     Db, Engine, Migration, Mode, Row, Settings, StorageError, Value,
-    engine::{BucketLock, CommitError},
+    engine::{BucketLock, CommitError, Fenced},
 };
-use cell_map::{BucketId, CellId, UserKey, ownership::KeyRows};
+use cell_map::{BucketId, CellId, UserKey};
 use lane::{Lane, State};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Row as _, SqlSafeStr as _, SqliteConnection, TypeInfo as _,
@@ -140,7 +140,7 @@ impl Engine for Sqlite {
         _lock: BucketLock,
         bucket: BucketId,
         key: &UserKey,
-    ) -> Result<Option<KeyRows>, StorageError> {
+    ) -> Result<Option<Fenced>, StorageError> {
         fence::rows(connection, bucket, key).await
     }
 
@@ -160,6 +160,16 @@ impl Engine for Sqlite {
     async fn script(connection: &mut SqliteConnection, sql: &str) -> Result<(), StorageError> {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await?;
         Ok(())
+    }
+
+    async fn foreign_commits(&self) -> Result<Option<(u64, i64)>, StorageError> {
+        // On the connection that makes this process's own commits, for those do not change its number.
+        let mut lease = self.writer.acquire().await?;
+        lease.set_state(State::Open);
+        let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *lease).await?;
+        lease.set_state(State::Clean);
+        // A new connection counts anew.
+        Ok(Some((lease.serial(), version)))
     }
 
     async fn tables_with_column(connection: &mut SqliteConnection, column: &str) -> Result<Vec<String>, StorageError> {

@@ -1,9 +1,10 @@
 //! An open transaction.
 
 use crate::{
-    Engine, Mode, Row, Sqlite, StorageError, Value,
+    Engine, Mode, Row, Sqlite, Standing, StorageError, Value,
+    changes::Touched,
     db::Inner,
-    engine::BucketLock,
+    engine::{BucketLock, Fenced},
     in_flight::Claim,
     outbox::{self, OutboxEvent, Stream},
 };
@@ -18,19 +19,41 @@ pub struct Tx<E: Engine = Sqlite> {
     lease: E::Lease,
     shared: Arc<Inner<E>>,
     mode: Mode,
-    user: Option<(UserKey, OwnerEpochs)>,
+    standing: Option<Standing>,
+    /// Whether the position is this transaction's own.
+    counted: bool,
+    touched: Touched,
     events: u32,
     claim: Option<Claim>,
 }
 
+/// What is left of a transaction when its work is done.
+pub(crate) struct Parts<E: Engine> {
+    /// The connection.
+    pub(crate) lease: E::Lease,
+    /// How many events were emitted.
+    pub(crate) events: u32,
+    /// The idempotency key to be held until the end.
+    pub(crate) claim: Option<Claim>,
+    /// Where its user's data stands.
+    pub(crate) standing: Option<Standing>,
+    /// Whom it concerns.
+    pub(crate) touched: Touched,
+}
+
 impl<E: Engine> Tx<E> {
     pub(crate) fn new(lease: E::Lease, shared: Arc<Inner<E>>, mode: Mode) -> Self {
-        Self { lease, shared, mode, user: None, events: 0, claim: None }
+        let (standing, counted, touched) = (None, false, Touched::None);
+        Self { lease, shared, mode, standing, counted, touched, events: 0, claim: None }
     }
 
-    /// The connection, how many events were emitted, and the idempotency key to be held until the end.
-    pub(crate) fn into_parts(self) -> (E::Lease, u32, Option<Claim>) {
-        (self.lease, self.events, self.claim)
+    /// What is left when the work is done.
+    pub(crate) fn into_parts(self) -> Parts<E> {
+        let touched = match (&self.standing, self.mode) {
+            (Some(standing), Mode::Write) => Touched::User(standing.user.clone()),
+            _ => self.touched,
+        };
+        Parts { lease: self.lease, events: self.events, claim: self.claim, standing: self.standing, touched }
     }
 
     /// Holds an idempotency key until the transaction has ended.
@@ -42,8 +65,30 @@ impl<E: Engine> Tx<E> {
         &self.shared
     }
 
-    pub(crate) fn set_user(&mut self, key: UserKey, epochs: OwnerEpochs) {
-        self.user = Some((key, epochs));
+    pub(crate) fn set_standing(&mut self, standing: Standing) {
+        self.standing = Some(standing);
+    }
+
+    pub(crate) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// Whether the position is settled.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// Settles the position.
+    pub(crate) fn set_counted(&mut self, position: u64) {
+        self.counted = true;
+        if let Some(standing) = &mut self.standing {
+            standing.position = position;
+        }
+    }
+
+    /// Whom a transaction without a fence concerns.
+    pub(crate) fn touch(&mut self, touched: Touched) {
+        self.touched = touched;
     }
 
     /// The connection, to run a service's own SQL on.
@@ -70,13 +115,13 @@ impl<E: Engine> Tx<E> {
     /// The user whose data this transaction may touch; none if it is global.
     #[must_use]
     pub fn user(&self) -> Option<&UserKey> {
-        self.user.as_ref().map(|(key, _)| key)
+        self.standing.as_ref().map(|standing| &standing.user)
     }
 
     /// The epochs under which this cell owns the user; zero if the transaction is global.
     #[must_use]
     pub fn epochs(&self) -> OwnerEpochs {
-        self.user.as_ref().map_or(OwnerEpochs::ZERO, |(_, epochs)| *epochs)
+        self.standing.as_ref().map_or(OwnerEpochs::ZERO, |standing| standing.epochs)
     }
 
     /// The cell.
@@ -108,8 +153,8 @@ impl<E: Engine> Tx<E> {
         }
         let traceparent = self.traceparent();
         let now = self.now_ms();
-        let (key, epoch) = match &self.user {
-            Some((key, epochs)) => (key.as_bytes(), epochs.user),
+        let (key, epoch) = match &self.standing {
+            Some(standing) => (standing.user.as_bytes(), standing.epochs.user),
             None => (&[][..], cell_map::UserEpoch::ZERO),
         };
         outbox::append::<E>(&mut self.lease, Stream::Events, key, epoch, event, traceparent, now).await?;
@@ -134,8 +179,18 @@ impl<E: Engine> Tx<E> {
         bucket: BucketId,
         key: &UserKey,
     ) -> Result<KeyRows, StorageError> {
-        let rows = E::fence(&mut self.lease, self.mode, lock, bucket, key).await?;
-        rows.ok_or(StorageError::MissingBucket(bucket))
+        Ok(self.fence_rows(lock, bucket, key).await?.rows)
+    }
+
+    /// The same with the user's position.
+    pub(crate) async fn fence_rows(
+        &mut self,
+        lock: BucketLock,
+        bucket: BucketId,
+        key: &UserKey,
+    ) -> Result<Fenced, StorageError> {
+        let found = E::fence(&mut self.lease, self.mode, lock, bucket, key).await?;
+        found.ok_or(StorageError::MissingBucket(bucket))
     }
 
     pub(crate) fn count_event(&mut self) {

@@ -88,12 +88,14 @@ pub trait UserData<E: Engine = Sqlite>: Send + Sync {
 /// Every participant of a database but this crate's own, which are added by themselves.
 pub type Participants<E = Sqlite> = Arc<[Arc<dyn UserData<E>>]>;
 
-/// This crate's own participants: answers of idempotency keys, and events that wait for delivery.
+/// This crate's own participants: positions, answers of idempotency keys, and events that wait for delivery.
 #[must_use]
 pub fn own_participants() -> UserTables {
     UserTables::new(
         "cellmesh",
         vec![
+            // A new home goes on counting.
+            TableSpec::new("user_position", &[]),
             TableSpec::new("idempotency", &["method", "request_id"]),
             // Events that are not delivered yet move with their user; ids belong to the table, states to the cell.
             TableSpec::new("outbox", &["stream", "user_epoch", "sequence"])

@@ -22,6 +22,18 @@ pub enum Abuse {
     EmptyData,
     /// A whole gRPC request without `:authority`, which is optional.
     NoAuthority,
+    /// A gRPC call with a good head and these bytes as its whole body.
+    Body {
+        /// `/package.Service/Method`, at most 100 bytes.
+        path: &'static str,
+        /// What should have been a length-prefixed message.
+        body: &'static [u8],
+    },
+    /// A gRPC call with a good head that is reset in the middle of its body.
+    BrokenOff {
+        /// As above.
+        path: &'static str,
+    },
     /// A PING.
     Ping,
     /// A SETTINGS frame.
@@ -62,9 +74,14 @@ const WHOLE: &[u8] = &[0x83, 0x86, 0x84, 0x41, 0x01, b'x'];
 /// The same without `:path`.
 const NO_PATH: &[u8] = &[0x83, 0x86, 0x41, 0x01, b'x'];
 
-/// `:method POST`, `:scheme http`, `:path /shop.catalog.v1.CatalogService/ListProducts` and gRPC's two headers, as literals.
-const NO_AUTHORITY: &[u8] =
-    b"\x83\x86\x04\x2c/shop.catalog.v1.CatalogService/ListProducts\x0f\x10\x10application/grpc\x00\x02te\x08trailers";
+const LIST_PRODUCTS: &str = "/shop.catalog.v1.CatalogService/ListProducts";
+
+/// `:method POST`, `:scheme http`, `:path` and gRPC's two headers, as literals; no `:authority`.
+fn call(path: &str) -> Vec<u8> {
+    let length = u8::try_from(path.len()).ok().filter(|length| *length <= 100).expect("a path of at most 100 bytes");
+    let grpc = b"\x0f\x10\x10application/grpc\x00\x02te\x08trailers";
+    [&b"\x83\x86\x04"[..], &[length], path.as_bytes(), grpc].concat()
+}
 
 fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
@@ -104,8 +121,17 @@ pub async fn run(addr: SocketAddr, abuse: Abuse, times: u32) -> std::io::Result<
                 frame(&mut out, WINDOW_UPDATE, 0, stream, &[0; 4]);
             }
             Abuse::NoAuthority => {
-                frame(&mut out, HEADERS, 4, stream, NO_AUTHORITY);
+                frame(&mut out, HEADERS, 4, stream, &call(LIST_PRODUCTS));
                 frame(&mut out, DATA, 1, stream, &[0; 5]);
+            }
+            Abuse::Body { path, body } => {
+                frame(&mut out, HEADERS, 4, stream, &call(path));
+                frame(&mut out, DATA, 1, stream, body);
+            }
+            Abuse::BrokenOff { path } => {
+                frame(&mut out, HEADERS, 4, stream, &call(path));
+                frame(&mut out, DATA, 0, stream, &[0, 0, 0, 0, 9, b'x']);
+                frame(&mut out, RST_STREAM, 0, stream, &8u32.to_be_bytes());
             }
             Abuse::EmptyData => frame(&mut out, DATA, 0, 1, &[]),
             Abuse::Ping => frame(&mut out, PING, 0, 0, &[0; 8]),

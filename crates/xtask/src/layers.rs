@@ -148,13 +148,17 @@ mod tests {
 
     #[test]
     fn an_upward_edge_is_refused() {
-        assert_eq!(with_edge("cell-map", "storage", false), ["cell-map -> storage: upward, from layer 0 to layer 4"]);
+        let storage = layer("storage").expect("in the table");
+        let upward = format!("cell-map -> storage: upward, from layer 0 to layer {storage}");
+        assert_eq!(with_edge("cell-map", "storage", false), [upward]);
         assert_eq!(with_edge("mesh-proto", "service-runtime", true).len(), 1, "for tests, too");
     }
 
     #[test]
     fn no_service_knows_another() {
-        assert_eq!(with_edge("trade", "catalog", false), ["trade -> catalog: sideways, both are in layer 6"]);
+        let units = layer("trade").expect("in the table");
+        let sideways = format!("trade -> catalog: sideways, both are in layer {units}");
+        assert_eq!(with_edge("trade", "catalog", false), [sideways]);
     }
 
     #[test]

@@ -19,7 +19,17 @@ async fn attack(listener: &str, addr: SocketAddr, pid: u32) -> anyhow::Result<()
         open.cut_off() || open.resets >= 4800,
         "{listener}: of 5,000 streams all but the limit are refused, or the connection ends: {open:?}"
     );
-    for abuse in [Abuse::Malformed, Abuse::ZeroWindowUpdate, Abuse::RapidReset] {
+    let path = "/shop.member.v1.MemberService/GetMember";
+    for abuse in [
+        Abuse::Malformed,
+        Abuse::ZeroWindowUpdate,
+        Abuse::RapidReset,
+        // Broken protobuf, a broken frame, text that only the service reads, a body broken off.
+        Abuse::Body { path, body: &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff] },
+        Abuse::Body { path, body: &[7, 0, 0, 0, 0] },
+        Abuse::Body { path: "/shop.catalog.v1.CatalogService/GetProduct", body: &[0, 0, 0, 0, 4, 0x0a, 2, 0xff, 0xfe] },
+        Abuse::BrokenOff { path },
+    ] {
         let outcome = run(addr, abuse, 20_000).await?;
         assert!(outcome.cut_off(), "{listener}: {abuse:?} is cut off: {outcome:?}");
         println!("figure: abuse {listener} {abuse:?} cut off after N={}", outcome.sent);

@@ -3,8 +3,8 @@
 use crate::DOMAIN;
 use cell_map::CellId;
 use mesh_layers::error::{MeshError, Reason, refusal};
-use shop_logic::{ReplicationError, Sku, Violations};
-use std::time::Duration;
+use replication::ReplicationError;
+use shop_logic::{Sku, Violations};
 use tonic::{Code, Status};
 
 /// Why catalog says no.
@@ -28,18 +28,9 @@ pub enum Error {
     /// Nothing was written or received here yet. Ours; repeat later.
     #[error("this cell has not received the catalogue yet")]
     NotReady,
-    /// Too many followers. Ours; repeat later.
-    #[error("too many streams follow the catalogue, at most {max} may")]
-    TooManyStreams {
-        /// The most.
-        max: usize,
-    },
     /// A piece of the catalogue's stream does not fit here. Told to no caller.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
-    /// This cell writes the catalogue itself, so it follows nobody. Told to no caller.
-    #[error("this cell writes the catalogue now")]
-    WrittenHere,
     /// A stored value is not what catalog writes. Ours.
     #[error("stored {what} is damaged")]
     Stored {
@@ -58,11 +49,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Invalid(violations) => violations
-                .into_vec()
-                .iter()
-                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
-                .into(),
+            Error::Invalid(violations) => MeshError::bad_request(message).violations(violations).into(),
             Error::NotFound(_) => MeshError::new(Reason::NotFound, message).into(),
             Error::AlreadyExists(_) => MeshError::new(Reason::AlreadyExists, message).into(),
             Error::NotGlobal { global } => {
@@ -70,8 +57,7 @@ impl From<Error> for Status {
                 refusal(Code::FailedPrecondition, DOMAIN, "NOT_GLOBAL_CELL", message, info)
             }
             Error::NotReady => MeshError::new(Reason::Unavailable, message).into(),
-            Error::TooManyStreams { .. } => MeshError::rate_limited(message, Duration::from_secs(5)).into(),
-            Error::Replication(_) | Error::WrittenHere | Error::Stored { .. } => MeshError::internal(message).into(),
+            Error::Replication(_) | Error::Stored { .. } => MeshError::internal(message).into(),
         }
     }
 }

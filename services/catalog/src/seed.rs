@@ -6,7 +6,7 @@ use crate::{
 };
 use cell_map::CellMap;
 use shop_logic::{Currency, Money, Sku, Title};
-use sqlx::SqliteConnection;
+use storage::Tx;
 
 /// SKU, title, price in fen, units for each cell.
 const PRODUCTS: [(&str, &str, i64, i64); 20] = [
@@ -46,11 +46,11 @@ pub(crate) fn products(map: &CellMap) -> Vec<Product> {
 }
 
 /// Writes those products that are not there; one that is there stays as it is, whatever was changed in it.
-pub(crate) async fn write(conn: &mut SqliteConnection, products: Vec<Product>, now_ms: i64) -> store::Result<()> {
+pub(crate) async fn write(tx: &mut Tx, products: Vec<Product>) -> store::Result<()> {
     let skus: Vec<Sku> = products.iter().map(|product| product.sku.clone()).collect();
-    let there = store::find(conn, &skus).await?;
+    let there = store::find(tx.conn(), &skus).await?;
     for product in products.iter().filter(|product| !there.contains_key(&product.sku)) {
-        store::create(conn, product, now_ms).await?;
+        store::create(tx, product).await?;
     }
     Ok(())
 }

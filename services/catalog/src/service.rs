@@ -1,6 +1,11 @@
 //! What the runtime is given.
 
-use crate::{feed::Feed, grpc, replicate, store};
+use crate::{
+    feed::{Catalogue, Feed},
+    grpc,
+    replicate::Keeper,
+    store,
+};
 use serde::Deserialize;
 use service_runtime::{Context, Parts, Service};
 use shop_proto::catalog_v1::{
@@ -36,21 +41,13 @@ impl Service for Catalog {
 
     fn start(&self, context: &Context, parts: &mut Parts) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Config { seed } = context.section(self.name())?;
-        let feed = Feed::new(context.clone());
+        let feed = Feed::new(Catalogue(context.clone()), context.shutdown.clone());
         parts.serve(CatalogServiceServer::new(grpc::Products::new(context.clone(), feed.clone())));
-        parts.serve(CatalogReplicationServiceServer::new(grpc::Replication::new(feed.clone())));
+        parts.serve(CatalogReplicationServiceServer::new(grpc::Replication::new(context.clone(), feed.clone())));
 
         // Nothing can be read before the first snapshot.
-        let mut gate = Some(context.readiness.gate("catalog: first snapshot"));
-        let ready = move || {
-            if let Some(gate) = gate.take() {
-                gate.open();
-            }
-        };
-        let (context, shutdown) = (context.clone(), context.shutdown.clone());
-        parts.task("catalog: keep", async move {
-            shutdown.run_until_cancelled_owned(replicate::run(context, feed, seed, ready)).await;
-        });
+        let gate = context.readiness.gate("catalog: first snapshot");
+        parts.keep("catalog: keep", context, Keeper { context: context.clone(), feed, seeded: seed, gate });
         Ok(())
     }
 }

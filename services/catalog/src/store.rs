@@ -1,13 +1,13 @@
-//! All SQL of catalog. Functions take the connection of an open transaction on global data.
+//! All SQL of catalog. Functions take an open transaction on global data, or its connection where that is enough.
 
 mod read;
 mod write;
 
-pub use read::{after, find, list, position};
-pub use write::{Standing, apply, begin_history, create, end_history, update};
+pub use read::{after, find, list};
+pub use write::{apply, create, update};
 
 use crate::Error;
-use storage::{Migration, WorkError};
+use storage::{Migration, Positions, WorkError};
 
 /// Tables of this service, oldest version first.
 pub const MIGRATIONS: &[Migration] = &[Migration {
@@ -16,6 +16,9 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
     name: "products",
     sql: include_str!("../migrations/0001_catalog.sql"),
 }];
+
+/// Where this cell's catalogue stands.
+pub const POSITION: Positions = Positions::new("catalog_position");
 
 /// How a statement ends: well, with a rule of catalog, or with a failure of the database.
 pub type Result<T> = std::result::Result<T, WorkError<Error>>;

@@ -3,10 +3,11 @@
 use catalog::{
     Error,
     domain::{Allotment, Product},
-    store::{self, Standing},
+    store::{self, POSITION},
 };
 use cell_map::CellId;
-use shop_logic::{Batch, Currency, Money, Position, Sku, Title};
+use replication::{Batch, Position, ReplicationError, Standing};
+use shop_logic::{Currency, Money, Sku, Title};
 use storage::{BoxFuture, Db, DbConfig, Tx, TxError, WorkError};
 use tempfile::TempDir;
 
@@ -35,7 +36,7 @@ fn product(sku: &str, version: u64) -> Product {
 
 async fn create(db: &Db, sku: &str) -> Product {
     let new = product(sku, 0);
-    run(db, move |tx| Box::pin(async move { store::create(tx.conn(), &new, 1_000).await })).await
+    run(db, move |tx| Box::pin(async move { store::create(tx, &new).await })).await
 }
 
 async fn skus_after(db: &Db, sequence: u64) -> Vec<String> {
@@ -44,7 +45,7 @@ async fn skus_after(db: &Db, sequence: u64) -> Vec<String> {
 }
 
 async fn standing(db: &Db) -> Option<Standing> {
-    run(db, |tx| Box::pin(async move { store::position(tx.conn()).await })).await
+    run(db, |tx| Box::pin(async move { Ok(POSITION.standing(tx).await?) })).await
 }
 
 #[tokio::test]
@@ -54,7 +55,7 @@ async fn changes_are_read_in_the_order_of_their_last_change() {
         create(&db, sku).await;
     }
     let again = product("a", 0);
-    let changed = run(&db, move |tx| Box::pin(async move { store::update(tx.conn(), &again, 1_000).await })).await;
+    let changed = run(&db, move |tx| Box::pin(async move { store::update(tx, &again).await })).await;
     assert_eq!(changed.version, 4);
     assert_eq!(skus_after(&db, 0).await, ["b", "c", "a"]);
     assert_eq!(skus_after(&db, 2).await, ["c", "a"], "who knows sequence 2 needs these");
@@ -71,15 +72,12 @@ async fn a_copy_that_takes_over_starts_a_later_history() {
         replace: true,
         items: vec![product("a", 3), product("b", 9)],
     };
-    run(&db, move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await;
+    run(&db, move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await;
     assert!(!standing(&db).await.expect("applied").writer);
 
-    // Its clock is behind the lost writer's.
-    let begin = |now_ms| run(&db, move |tx| Box::pin(async move { store::begin_history(tx.conn(), now_ms).await }));
-    let begun = begin(1_000).await;
-    assert_eq!(begun, Position { incarnation: 7_001, sequence: 9 });
-    assert_eq!(begin(9_000).await, begun, "a restart goes on with the same history");
     assert_eq!(create(&db, "c").await.version, 10, "sequences go on");
+    let Standing { position, writer } = standing(&db).await.expect("written");
+    assert!(writer && position.incarnation > 7_000, "{position:?}");
 }
 
 #[tokio::test]
@@ -88,7 +86,7 @@ async fn a_batch_that_does_not_fit_changes_nothing() {
     let at = |sequence| Position { incarnation: 7_000, sequence };
     let apply = async |base, sequence, replace| {
         let batch = Batch { base: at(base), position: at(sequence), replace, items: vec![product("a", sequence)] };
-        db.global(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await
+        db.global(move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await
     };
     apply(0, 5, true).await.expect("the first snapshot");
     apply(5, 6, false).await.expect("the next change");
@@ -98,20 +96,12 @@ async fn a_batch_that_does_not_fit_changes_nothing() {
     }
     assert_eq!(standing(&db).await, Some(Standing { position: at(6), writer: false }));
 
-    run(&db, |tx| Box::pin(async move { store::begin_history(tx.conn(), 1_000).await })).await;
+    create(&db, "b").await;
     let refused = apply(6, 9, true).await;
-    assert!(matches!(refused, Err(TxError::Business(Error::WrittenHere))), "{refused:?}");
-}
-
-#[tokio::test]
-async fn a_former_writer_begins_a_later_history_when_it_returns() {
-    let (db, _dir) = open().await;
-    let begin = |now_ms| run(&db, move |tx| Box::pin(async move { store::begin_history(tx.conn(), now_ms).await }));
-    assert_eq!(begin(1_000).await.incarnation, 1_000);
-    run(&db, |tx| Box::pin(async move { store::end_history(tx.conn()).await })).await;
-    assert_eq!(begin(9_000).await.incarnation, 9_000);
-    run(&db, |tx| Box::pin(async move { store::end_history(tx.conn()).await })).await;
-    assert_eq!(begin(2_000).await.incarnation, 9_001, "whatever its clock says");
+    assert!(
+        matches!(refused, Err(TxError::Business(Error::Replication(ReplicationError::WrittenHere)))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -121,7 +111,7 @@ async fn a_snapshot_replaces_everything() {
         let items = skus.iter().zip(sequence - 1..).map(|(sku, version)| product(sku, version)).collect();
         let batch =
             Batch { base: Position::default(), position: Position { incarnation: 1, sequence }, replace: true, items };
-        run(&db, move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await;
+        run(&db, move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await;
     }
     let listed = run(&db, |tx| Box::pin(async move { store::list(tx.conn(), "", 100).await })).await;
     assert_eq!(listed, [product("b", 3), product("c", 4)]);

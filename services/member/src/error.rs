@@ -1,9 +1,10 @@
 //! What may go wrong in member, and what the caller is told.
 
+use crate::{DOMAIN, MAX_FOLLOWING};
 use cell_map::MintError;
-use mesh_layers::error::{MeshError, Reason};
+use mesh_layers::error::{MeshError, Reason, refusal};
 use shop_logic::Violations;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Why member says no.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum Error {
     /// This cell mints no id now; see the source. Another cell, or a later call, may.
     #[error(transparent)]
     Mint(#[from] MintError),
+    /// The user follows as many as he may. The caller's side.
+    #[error("a user may follow at most {MAX_FOLLOWING}")]
+    TooManyFollowed,
     /// A stored value is not what member writes. Our side.
     #[error("stored {what} is damaged")]
     Stored {
@@ -35,12 +39,12 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Invalid(violations) => violations
-                .into_vec()
-                .iter()
-                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
-                .into(),
+            Error::Invalid(violations) => MeshError::bad_request(message).violations(violations).into(),
             Error::NotFound(_) => MeshError::new(Reason::NotFound, message).into(),
+            Error::TooManyFollowed => {
+                let info = [("max", MAX_FOLLOWING.to_string())];
+                refusal(Code::FailedPrecondition, DOMAIN, "TOO_MANY_FOLLOWED", message, info)
+            }
             Error::Mint(MintError::Draining(cell)) => MeshError::cell_draining(&cell).into(),
             Error::Mint(MintError::NoHome(_) | MintError::UnknownCell(_)) => MeshError::no_home(message).into(),
             Error::Mint(MintError::BadRandomness { .. }) | Error::Stored { .. } => MeshError::internal(message).into(),

@@ -2,8 +2,10 @@
 
 mod activity;
 mod convert;
+mod follow;
 mod member;
 mod parse;
 
 pub use activity::Activities;
+pub use follow::Follows;
 pub use member::Members;

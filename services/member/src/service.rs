@@ -2,13 +2,14 @@
 
 use crate::{grpc, store};
 use service_runtime::{Context, Parts, Service};
-use shop_proto::member_v1::{
-    activity_service_server::ActivityServiceServer, member_service_server::MemberServiceServer,
+use shop_proto::{
+    follow_v1::follow_service_server::FollowServiceServer,
+    member_v1::{activity_service_server::ActivityServiceServer, member_service_server::MemberServiceServer},
 };
 use std::{error::Error, sync::Arc};
 use storage::{Migration, UserData};
 
-/// The service `member`.
+/// The service `member`, which hosts `follow` too.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Member;
 
@@ -32,6 +33,7 @@ impl Service for Member {
     fn start(&self, context: &Context, parts: &mut Parts) -> Result<(), Box<dyn Error + Send + Sync>> {
         parts.serve(MemberServiceServer::new(grpc::Members::new(context.clone())));
         parts.serve(ActivityServiceServer::new(grpc::Activities::new(context.clone())));
+        parts.serve(FollowServiceServer::new(grpc::Follows::new(context.clone())));
         Ok(())
     }
 }

@@ -1,17 +1,21 @@
 //! All SQL of member. Functions take the connection of a transaction that the caller has fenced.
 
 mod activity;
+pub mod follow;
 mod profile;
 
 pub use activity::{apply, list};
+pub use follow::{Edge, changes, floor, follow, is_following, list_following, unfollow, which};
 pub use profile::{find, insert};
 
 use crate::Error;
 use storage::{Migration, TableSpec, UserTables, WorkError};
 
 /// Tables of this service, oldest version first.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { module: "member", version: 1, name: "members", sql: include_str!("../migrations/0001_member.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { module: "member", version: 1, name: "members", sql: include_str!("../migrations/0001_member.sql") },
+    Migration { module: "member", version: 2, name: "follows", sql: include_str!("../migrations/0002_follow.sql") },
+];
 
 /// Tables with users' data: what moves with a user (OWN-13).
 #[must_use]
@@ -22,6 +26,8 @@ pub fn user_tables() -> UserTables {
             TableSpec::new("member_profile", &[]),
             TableSpec::new("member_activity", &["user_epoch", "sequence", "event_id"]),
             TableSpec::new("member_inbox", &["consumer", "event_id"]),
+            TableSpec::new("follow_edge", &["target_id"]),
+            TableSpec::new("follow_summary", &[]),
         ],
     )
 }

@@ -2,11 +2,12 @@
 
 use crate::DOMAIN;
 use mesh_layers::error::{MeshError, Reason, refusal};
-use shop_logic::{Money, MoneyError, OpaqueId, PreviewError, PriceError, ReplicationError, Sku, Violations};
+use replication::ReplicationError;
+use shop_logic::{InvalidError, Money, MoneyError, OpaqueId, PreviewError, PriceError, Sku, Violations};
 use tonic::{Code, Status};
 
 /// Why trade says no. Every one of them leaves stock, wallet and ledger untouched; all but [`Self::Stored`],
-/// [`Self::Replication`] and [`Self::CatalogMissing`] are the caller's side and not worth repeating unchanged.
+/// [`Self::Replication`], [`Self::Product`] and [`Self::CatalogMissing`] are the caller's side and not worth repeating unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request is malformed.
@@ -55,6 +56,14 @@ pub enum Error {
     /// A piece of the catalogue's stream does not fit here. Told to no caller.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
+    /// A product of the catalogue's stream cannot be sold. Told to no caller.
+    #[error("product \"{sku}\" of the catalogue: {source}")]
+    Product {
+        /// Which, or what stands in its place.
+        sku: String,
+        /// What is wrong with it.
+        source: InvalidError,
+    },
     /// A stored value is not what trade writes.
     #[error("stored {what} is damaged")]
     Stored {
@@ -76,11 +85,7 @@ impl From<Error> for Status {
             refusal(Code::FailedPrecondition, DOMAIN, reason, message.clone(), info)
         };
         match error {
-            Error::Invalid(violations) => violations
-                .into_vec()
-                .iter()
-                .fold(MeshError::bad_request(message), |error, v| error.violation(&v.field, &v.description))
-                .into(),
+            Error::Invalid(violations) => MeshError::bad_request(message).violations(violations).into(),
             Error::OrderNotFound(_) => MeshError::new(Reason::NotFound, message).into(),
             Error::Price(PriceError::UnknownSku(sku)) => {
                 refusal(Code::NotFound, DOMAIN, "UNKNOWN_SKU", message, [("sku", sku.to_string())])
@@ -98,7 +103,7 @@ impl From<Error> for Status {
                 no("PREVIEW_EXPIRED", vec![("expire_time_ms", expire_time_ms.to_string())])
             }
             Error::CatalogMissing => MeshError::new(Reason::Unavailable, message).into(),
-            Error::Replication(_) | Error::Stored { .. } => MeshError::internal(message).into(),
+            Error::Replication(_) | Error::Product { .. } | Error::Stored { .. } => MeshError::internal(message).into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the runtime is given.
 
-use crate::{event, follow, grpc, store};
+use crate::{event, follow::Follower, grpc, store};
 use service_runtime::{Context, Parts, Service};
 use shop_logic::{PreviewKey, PreviewKeys};
 use shop_proto::trade_v1::{stock_service_server::StockServiceServer, trade_service_server::TradeServiceServer};
@@ -37,16 +37,8 @@ impl Service for Trade {
         parts.consume(event::consumer(context.mesh.clone()));
 
         // Nothing can be sold before the first catalogue.
-        let mut gate = Some(context.readiness.gate("trade: catalogue"));
-        let opened = move || {
-            if let Some(gate) = gate.take() {
-                gate.open();
-            }
-        };
-        let (context, shutdown) = (context.clone(), context.shutdown.clone());
-        parts.task("trade: follow catalogue", async move {
-            shutdown.run_until_cancelled_owned(follow::run(context, opened)).await;
-        });
+        let gate = context.readiness.gate("trade: catalogue");
+        parts.keep("trade: follow catalogue", context, Follower { context: context.clone(), gate });
         Ok(())
     }
 }

@@ -7,15 +7,20 @@ mod wallet;
 
 pub use order::{find, list, orders};
 pub use place::place_order;
-pub use product::{Offer, apply, position, prices, stock};
+pub use product::{Offer, apply, prices, stock};
 pub use wallet::{balance, top_up};
 
 use crate::Error;
-use storage::{Migration, TableSpec, UserTables, WorkError};
+use storage::{Migration, Positions, TableSpec, UserTables, WorkError};
 
 /// Tables of this service, oldest version first.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { module: "trade", version: 1, name: "orders", sql: include_str!("../migrations/0001_trade.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { module: "trade", version: 1, name: "orders", sql: include_str!("../migrations/0001_trade.sql") },
+    Migration { module: "trade", version: 2, name: "position", sql: include_str!("../migrations/0002_position.sql") },
+];
+
+/// How far the products follow the catalogue.
+pub const POSITION: Positions = Positions::new("trade_catalog_position");
 
 /// Tables with users' data: what moves with a user (OWN-13).
 #[must_use]

@@ -1,7 +1,8 @@
 //! The store alone, on a database in a temporary folder.
 
 use cell_map::{Cell, CellId, CellMap, Incarnation, MapDraft, OwnerEpochs, UserKey};
-use shop_logic::{Batch, Currency, Line, Lines, Money, Position, Quantity, Sku};
+use replication::{Batch, Position};
+use shop_logic::{Currency, Line, Lines, Money, Quantity, Sku};
 use storage::{BoxFuture, Db, DbConfig, FenceRequest, Tx, TxError, WorkError};
 use tempfile::TempDir;
 use trade::{
@@ -75,7 +76,7 @@ impl Shop {
     async fn apply(&self, base: u64, sequence: u64, replace: bool, items: Vec<Offer>) -> Result<(), Error> {
         let at = |sequence| Position { incarnation: 1, sequence };
         let batch = Batch { base: at(base), position: at(sequence), replace, items };
-        self.run(move |tx| Box::pin(async move { store::apply(tx.conn(), &batch).await })).await
+        self.run(move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await
     }
 
     async fn top_up(&self, minor_units: i64) -> Result<Money, Error> {

@@ -63,6 +63,13 @@ impl News {
         }
         if changed {
             network.world.store(Arc::new(World::new(known, &network.parts())));
+            network.restrictions.send_if_modified(|told| {
+                let news = **told != known.restrictions;
+                if news {
+                    *told = Arc::new(known.restrictions.clone());
+                }
+                news
+            });
             self.unwritten = true;
         }
         if let Some(path) = &network.settings.last_good {

@@ -61,12 +61,19 @@ struct RouterFile {
 #[derive(Serialize)]
 struct Router {
     descriptor_sets: Vec<PathBuf>,
-    instances: Vec<SocketAddr>,
+    instances: Vec<Instance>,
+}
+
+#[derive(Serialize)]
+struct Instance {
+    address: SocketAddr,
+    front: SocketAddr,
 }
 
 #[derive(Serialize)]
 struct Peers {
     overrides: BTreeMap<String, SocketAddr>,
+    fronts: BTreeMap<String, SocketAddr>,
 }
 
 #[derive(Serialize)]
@@ -118,14 +125,18 @@ fn common(config: &ClusterConfig, place: &Place, files: &Files, listen: Listen) 
     }
 }
 
-/// The file of a cell's router. The routers of the other region are reached through the link.
+/// The file of a cell's router. The routers and services of the other region are reached through the link.
 pub(super) fn router(config: &ClusterConfig, place: &Place, places: &[Place], files: &Files) -> String {
     let listen = Listen { front: place.front, peer: place.peer, admin: place.admin };
-    let far = places.iter().filter(|other| other.region != place.region);
+    let far = || places.iter().filter(|other| other.region != place.region);
+    let instance = Instance { address: place.services_peer, front: place.services_front };
     let file = RouterFile {
         common: common(config, place, files, listen),
-        router: Router { descriptor_sets: vec![files.descriptor_set.clone()], instances: vec![place.services_peer] },
-        peers: Peers { overrides: far.filter_map(|other| Some((other.id.clone(), other.link?))).collect() },
+        router: Router { descriptor_sets: vec![files.descriptor_set.clone()], instances: vec![instance] },
+        peers: Peers {
+            overrides: far().filter_map(|other| Some((other.id.clone(), other.link?))).collect(),
+            fronts: far().filter_map(|other| Some((other.id.clone(), other.services_link?))).collect(),
+        },
     };
     to_toml(&file)
 }

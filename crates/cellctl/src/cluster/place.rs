@@ -33,8 +33,10 @@ pub struct Place {
     pub services_peer: SocketAddr,
     /// The admin listener of `cell-services`: the sixth.
     pub services_admin: SocketAddr,
-    /// Where the link listens for this cell: the seventh. `None` if no cell is in another region.
+    /// Where the link listens for this cell's router: the seventh. `None` if no cell is in another region.
     pub link: Option<SocketAddr>,
+    /// Where the link listens for clients of this cell's services: the eighth. `None` if no cell is in another region.
+    pub services_link: Option<SocketAddr>,
 }
 
 impl Place {
@@ -51,6 +53,7 @@ impl Place {
             services_peer: at(4),
             services_admin: at(5),
             link: (cells > 1).then(|| at(6)),
+            services_link: (cells > 1).then(|| at(7)),
         }
     }
 
@@ -66,6 +69,7 @@ impl Place {
         ]
         .into_iter()
         .chain(self.link.map(|link| ("end of the link", link)))
+        .chain(self.services_link.map(|link| ("end of the link to the services", link)))
     }
 }
 

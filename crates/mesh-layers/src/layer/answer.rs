@@ -1,11 +1,11 @@
 //! Settling what a handler answered: ownership answers that the fence gave, and no others (OWN-9).
 
-use super::{Response, calls::panicked};
+use super::{Malformed, Response, calls::panicked};
 use crate::{
     CallContext, MeshError, Reason,
     call::Refusal,
     error::{Details, WrongCell},
-    metadata::{GRPC_MESSAGE, GRPC_STATUS, GRPC_STATUS_DETAILS, PREFIX, UNPROCESSED},
+    metadata::{GRPC_MESSAGE, GRPC_STATUS, GRPC_STATUS_DETAILS, MALFORMED, PREFIX, UNPROCESSED},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -33,6 +33,9 @@ enum Stage {
 /// Settles the head, and sees to it that the body's trailers, deadline and panics are settled too.
 pub(super) fn settle(call: &CallContext, mut response: Response) -> Response {
     strip(response.headers_mut());
+    if response.extensions_mut().remove::<Malformed>().is_some() {
+        mark(response.headers_mut());
+    }
     if response.headers().contains_key(GRPC_STATUS) {
         // Kept by tonic beside the headers, where it would speak of what we may just have replaced.
         response.extensions_mut().remove::<Status>();
@@ -41,6 +44,11 @@ pub(super) fn settle(call: &CallContext, mut response: Response) -> Response {
     }
     let call = call.clone();
     response.map(|body| Body::new(SettledBody { call, body, late: None, done: false }))
+}
+
+/// Says that the request could not be read: who sends many such is cut off.
+pub(super) fn mark(headers: &mut HeaderMap) {
+    headers.insert(MALFORMED, HeaderValue::from_static("1"));
 }
 
 /// Names of the mesh are the runtime's to set: business code cannot.
@@ -64,17 +72,18 @@ fn settle_status(call: &CallContext, headers: &mut HeaderMap, stage: Stage) {
         }
         Some(_) => {}
         None if headers.contains_key(GRPC_STATUS_DETAILS) => {}
-        None => replace(headers, explain(code, headers)),
+        None => explain(code, headers),
     }
 }
 
 /// A status without details gets an ErrorInfo; a message that did not decode is the caller's fault, not ours.
-fn explain(code: Code, headers: &HeaderMap) -> MeshError {
+fn explain(code: Code, headers: &mut HeaderMap) {
     let message = message(headers);
     if code == Code::Internal && message.starts_with(UNDECODABLE) {
-        return MeshError::bad_request(message);
+        replace(headers, MeshError::bad_request(message));
+        return mark(headers);
     }
-    MeshError::new(Reason::of_code(code), message).with_code(code)
+    replace(headers, MeshError::new(Reason::of_code(code), message).with_code(code));
 }
 
 fn settle_ownership(call: &CallContext, headers: &mut HeaderMap, stage: Stage, reason: Reason, details: &Details) {

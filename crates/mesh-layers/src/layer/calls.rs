@@ -2,9 +2,10 @@
 
 use super::{Around, Methods, Next, Request, Response, answer};
 use crate::{
-    CallContext, Listener, MeshError,
+    CallContext, Listener, MeshError, Reason,
     call::{CallStart, TraceHeaders},
-    metadata, timeout,
+    metadata::{self, GRPC_STATUS},
+    timeout,
     trust::{self, PeerToken},
 };
 use cell_map::CellId;
@@ -53,11 +54,23 @@ impl Around for Calls {
     async fn around<N: Next>(self, mut request: Request, next: N) -> Response {
         let mut hops = 0;
         let mut response = match admit(&self.admission, &self.methods, &mut request) {
-            Err(refused) => refused.into_http(),
+            Err(refused) => {
+                let malformed = refused.error.reason() == Reason::BadRequest;
+                let mut response: Response = refused.into_http();
+                if malformed {
+                    answer::mark(response.headers_mut());
+                }
+                response
+            }
             Ok(call) => {
                 hops = call.hops();
                 note(&call);
-                run(call, request, next).await
+                let is_stream = self.methods.get(call.path()).is_some_and(|method| method.rules.server_streaming);
+                let mut response = run(call.clone(), request, next).await;
+                if !is_stream && !response.headers().contains_key(GRPC_STATUS) {
+                    tell(&call, response.headers_mut());
+                }
+                response
             }
         };
         stamp(&self.admission.cell, hops, response.headers_mut());
@@ -169,6 +182,13 @@ fn note(call: &CallContext) {
         if let Some(epoch) = call.map_epoch() {
             span.record("cell.map_epoch", epoch.get());
         }
+    }
+}
+
+/// Says where the user's data stood.
+fn tell(call: &CallContext, headers: &mut HeaderMap) {
+    if let Some(token) = call.token() {
+        headers.insert(metadata::TOKEN, token.header());
     }
 }
 

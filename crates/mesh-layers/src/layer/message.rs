@@ -1,8 +1,8 @@
 //! The one message of a unary call: read, checked and inflated before any handler runs.
 
-use super::{Around, MethodRules, Methods, Next, Request, Response};
+use super::{Around, Malformed, MethodRules, Methods, Next, Request, Response};
 use crate::{
-    CallContext, MeshError,
+    CallContext, MeshError, Reason,
     budget::ByteBudget,
     frame::{self, Encoding},
     hint,
@@ -53,7 +53,17 @@ impl Around for Messages {
         };
         match self.read(request, rules).await {
             Ok(request) => next.answer(request).await,
-            Err(error) => error.into_http(),
+            Err(error) => refuse(error),
         }
     }
+}
+
+fn refuse(error: MeshError) -> Response {
+    // Cancelled: broken off in the middle. Nobody reads the answer, but who does it often is found out by the mark.
+    let malformed = matches!(error.reason(), Reason::BadRequest | Reason::MessageTooLarge | Reason::Cancelled);
+    let mut response: Response = error.into_http();
+    if malformed {
+        response.extensions_mut().insert(Malformed);
+    }
+    response
 }

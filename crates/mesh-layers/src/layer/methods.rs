@@ -16,6 +16,8 @@ pub struct MethodRules {
     pub route_key: Option<RouteKey>,
     /// Whether the request is one message, which is then read and checked before the handler runs.
     pub unary_request: bool,
+    /// Whether the answer is a stream: it lasts, and is counted apart from calls.
+    pub server_streaming: bool,
 }
 
 /// One method.

@@ -13,6 +13,7 @@ use crate::{
     call::Refusal,
     error::{Details, Redirect, WrongCell},
     frame,
+    metadata::MALFORMED,
     trust::PeerToken,
 };
 use bytes::Bytes;
@@ -55,15 +56,16 @@ fn cell(name: &str) -> CellId {
 }
 
 fn methods() -> Arc<Methods> {
-    let rules = |unary_request| MethodRules {
+    let rules = |server_streaming| MethodRules {
         default_deadline: None,
         max_deadline: Some(Duration::from_millis(200)),
         max_request_bytes: Some(100),
         route_key: None,
-        unary_request,
+        unary_request: true,
+        server_streaming,
     };
     let mut methods = Methods::default();
-    methods.add(UNARY, rules(true));
+    methods.add(UNARY, rules(false));
     methods.add(STREAM, rules(true));
     Arc::new(methods)
 }
@@ -87,7 +89,8 @@ where
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let service = AroundLayer(Messages::new(methods(), 100, ByteBudget::new(10_000))).layer(service);
-    let service = AroundLayer(Limit::new(limit)).layer(service);
+    let limit = Limit::new(limit).with_streams(limit, methods());
+    let service = AroundLayer(limit).layer(service);
     let service = AroundLayer(Calls::new(admission, methods())).layer(service);
     let recorder = Arc::clone(log) as Arc<dyn Recorder>;
     AroundLayer(Observe::new(cell("bj-1"), listener, methods(), recorder)).layer(service)
@@ -254,6 +257,25 @@ async fn a_message_that_does_not_decode_is_the_callers_fault() {
     assert_eq!(status.message(), "failed to decode Protobuf message: é");
 }
 
+#[tokio::test]
+async fn what_could_not_be_read_is_marked_and_by_the_layers_only() {
+    let marked = |response: &Response| response.headers().contains_key(MALFORMED);
+    let undecodable = front(async |_| Status::internal("failed to decode Protobuf message: é").into_http());
+    assert!(marked(&undecodable.clone().answer(request(UNARY, &[])).await), "a message that does not decode");
+    assert!(marked(&undecodable.clone().answer(request(UNARY, &[("grpc-timeout", "1x")])).await), "a head");
+    for frame in [&[0, 0, 0, 0, 9, 1][..], &[7, 0, 0, 0, 1, 1], &[0, 0xff, 0xff, 0xff, 0xff]] {
+        let broken = request(UNARY, &[]).map(|_| Body::new(Full::new(Bytes::from_static(frame))));
+        assert!(marked(&undecodable.clone().answer(broken).await), "{frame:?}");
+    }
+    assert!(!marked(&undecodable.answer(request(UNARY, &[("grpc-timeout", "0S")])).await), "what comes late");
+    let refusing = front(async |_| {
+        let mut response: Response = MeshError::bad_request("no such size").into_http();
+        response.headers_mut().insert(MALFORMED, HeaderValue::from_static("1"));
+        response
+    });
+    assert!(!marked(&refusing.answer(request(UNARY, &[])).await), "a handler's refusal, whatever it says");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_expired_deadline_is_deadline_exceeded() {
     let service = front(async |_| {
@@ -364,14 +386,59 @@ async fn strangers_are_stripped_and_peers_are_believed() {
 }
 
 #[tokio::test]
-async fn a_stream_counts_as_a_call_until_its_end() {
+async fn a_stream_is_counted_until_its_end_and_takes_no_place_of_a_call() {
     let log = Arc::default();
     let service = on(Listener::Front, &log, 1, |_| ok());
     let open = service.clone().answer(request(STREAM, &[])).await;
+    let response = service.clone().answer(request(STREAM, &[])).await;
+    assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));
+    let call = service.clone().answer(request(UNARY, &[])).await;
     let response = service.clone().answer(request(UNARY, &[])).await;
     assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));
-    assert_eq!(end(open).await.0, Code::Ok);
+    assert_eq!((end(open).await.0, end(call).await.0), (Code::Ok, Code::Ok));
+    assert_eq!(end(service.clone().answer(request(STREAM, &[])).await).await.0, Code::Ok);
     assert_eq!(end(service.answer(request(UNARY, &[])).await).await.0, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_unary_answer_tells_where_its_one_user_stood() {
+    let service = front(async |request: Request| {
+        let note = |user: &str, epoch, position| {
+            let user = cell_map::UserKey::from_text(user).unwrap();
+            CallContext::with_current(|call| call.note_standing(&user, UserEpoch::new(epoch), position));
+        };
+        match request.headers().get("x-do").map(|value| value.as_bytes()) {
+            Some(b"one user") => {
+                note("ann", 1, 7);
+                note("ann", 2, 3);
+                note("ann", 2, 2);
+            }
+            Some(b"two users") => {
+                note("ann", 1, 7);
+                note("bob", 1, 8);
+                note("ann", 1, 9);
+            }
+            Some(b"fail") => {
+                note("ann", 1, 7);
+                return Status::not_found("no").into_http();
+            }
+            _ => {}
+        }
+        let mut response = ok().await;
+        response.headers_mut().insert("cellmesh-token", HeaderValue::from_static("made;up;by-business"));
+        response
+    });
+    for (path, what, token) in [
+        (UNARY, "one user", Some("bj-1;2;3")),
+        (UNARY, "two users", None),
+        (UNARY, "fail", None),
+        (UNARY, "nobody", None),
+        (STREAM, "one user", None),
+    ] {
+        let response = service.clone().answer(request(path, &[("x-do", what)])).await;
+        let told = response.headers().get("cellmesh-token").map(|value| value.to_str().unwrap());
+        assert_eq!(told, token, "{path} {what}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Tying a method to its batch RPC.
 
+use super::gather::{Ends, gather, named_like};
 use super::place::{key_kind, wrong};
 use super::{Draft, Sink};
 use crate::batch::{BatchOf, Echo, ItemStatus};
@@ -16,16 +17,18 @@ pub(super) fn link(drafts: &mut [Draft], errors: &mut Vec<PolicyError>) {
     for single in 0..drafts.len() {
         let Some(options) = drafts[single].batch.take() else { continue };
         let method = drafts[single].descriptor.clone();
-        let mut sink = Sink { method: &method, errors };
+        let mut sink = Sink::new(&method, errors);
         sink.range("policy.batch.max", options.max, 1, MAX_ITEMS);
         let Some(batch) = sink.take("policy.batch.rpc", partner(drafts, single, &options.rpc)) else { continue };
         check_same(&drafts[single], &drafts[batch], &options.rpc, &mut sink);
-        let Some(mut of) = describe(&drafts[batch], &options, &mut sink) else { continue };
+        let Some((mut of, ends)) = describe(&drafts[batch], &options, &mut sink) else { continue };
+        let gather = gather(&drafts[single], &drafts[batch], &ends, of.status);
         drafts[single].policy.batch = Some(BatchPolicy {
             path: drafts[batch].policy.path.clone(),
             items: of.items(),
             results: of.results(),
             max: of.max(),
+            gather,
         });
         let policy = &mut drafts[batch].policy;
         if let Some(other) = &policy.batch_of {
@@ -70,7 +73,7 @@ fn check_same(single: &Draft, batch: &Draft, rpc: &str, sink: &mut Sink<'_>) {
     }
 }
 
-fn describe(batch: &Draft, options: &options::Batch, sink: &mut Sink<'_>) -> Option<BatchOf> {
+fn describe(batch: &Draft, options: &options::Batch, sink: &mut Sink<'_>) -> Option<(BatchOf, Ends)> {
     let request = batch.descriptor.input();
     let items = sink.take("policy.batch.items", repeated(&request, &options.items));
     let results = sink.take("policy.batch.results", repeated(&batch.descriptor.output(), &options.results));
@@ -86,7 +89,7 @@ fn describe(batch: &Draft, options: &options::Batch, sink: &mut Sink<'_>) -> Opt
         sink.add("policy.batch.items", Fault::KeyNotInItems { items, key });
     }
     let status = sink.take("policy.batch.results", status(&result))?;
-    Some(BatchOf {
+    let of = BatchOf {
         single: String::new(),
         items: items.number(),
         item_wire: wire_type(&items.kind()),
@@ -94,7 +97,8 @@ fn describe(batch: &Draft, options: &options::Batch, sink: &mut Sink<'_>) -> Opt
         max: options.max,
         status,
         echo: echo(&items, &result),
-    })
+    };
+    Some((of, Ends { items, result }))
 }
 
 fn repeated(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, Fault> {
@@ -129,9 +133,7 @@ fn status(result: &MessageDescriptor) -> Result<ItemStatus, Fault> {
 /// The field of a result that repeats its item, by the naming convention of AIP: items `skus`, field `sku`.
 fn echo(items: &FieldDescriptor, result: &MessageDescriptor) -> Option<Echo> {
     key_kind(items)?;
-    let singular = items.name().strip_suffix('s').unwrap_or(items.name());
-    let field = result.get_field_by_name(singular)?;
-    (field.kind() == items.kind() && field.cardinality() != Cardinality::Repeated).then(|| Echo(field.number()))
+    named_like(items, result).map(|field| Echo(field.number()))
 }
 
 fn wire_type(kind: &Kind) -> WireType {

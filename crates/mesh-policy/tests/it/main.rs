@@ -3,6 +3,7 @@
 
 mod agree;
 mod batch;
+mod gather;
 mod golden;
 mod hostile;
 mod refusal;

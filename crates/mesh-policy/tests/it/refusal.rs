@@ -192,6 +192,28 @@ fn nothing_is_reused_or_hedged_that_may_have_side_effects() {
 }
 
 #[test]
+fn one_users_reply_is_never_reused_for_another() {
+    let of = |fields: &str| {
+        format!(
+            "service S {{ rpc M(Q) returns (Q) {{
+               option idempotency_level = NO_SIDE_EFFECTS;
+               option (cellmesh.policy.v1.policy) = {{scope: SCOPE_USER cache: {{ttl_ms: 1 key_fields: [{fields}]}}}};
+             }} }}
+             message I {{ int64 user = 1 {KEY}; }}
+             message Q {{ string view = 1; I i = 2 {KEY}; I i2 = 3; }}"
+        )
+    };
+    let want = "t.proto: t.S/M: policy.cache.key_fields: no field holds the user key, \"i.user\": one user would get \
+                another's reply";
+    for fields in ["\"view\"", "\"view\", \"i2\"", "\"i2.user\""] {
+        says(&refusal(&of(fields)), want);
+    }
+    for fields in ["\"i\"", "\"i.user\", \"view\"", ""] {
+        assert!(table(&of(fields)).is_ok(), "{fields}");
+    }
+}
+
+#[test]
 fn values_are_in_range_and_names_are_names() {
     let of = |options: &str| {
         let options = format!(

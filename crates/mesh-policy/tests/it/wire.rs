@@ -1,7 +1,7 @@
 //! Bytes that are no message, and keys that are none.
 
 use crate::sources::table;
-use mesh_policy::{ExtractError, IdempotencyKey, PolicyTable, RouteKey, WireError};
+use mesh_policy::{ExtractError, IdempotencyKey, PolicyTable, RouteKey, WireError, check_message};
 use std::sync::OnceLock;
 
 fn policies() -> &'static PolicyTable {
@@ -40,6 +40,10 @@ fn request_id() -> &'static IdempotencyKey {
 fn refused(method: &str, bytes: &[u8], want: ExtractError) {
     assert_eq!(key(method).extract(bytes), Err(want), "extract from {bytes:02x?}");
     assert_eq!(key(method).extract_all(bytes), Err(want), "extract_all from {bytes:02x?}");
+    // On the message's own fields the check that knows no type agrees.
+    if let ("Text", ExtractError::Wire(error)) = (method, want) {
+        assert_eq!(check_message(bytes), Err(error), "check_message of {bytes:02x?}");
+    }
 }
 
 #[test]
@@ -49,6 +53,7 @@ fn a_truncated_message_is_refused_wherever_it_ends() {
     let field_ends = [0, 5, 14, 17, 21, 25];
     for end in 0..=whole.len() {
         let result = key("Text").extract(&whole[..end]);
+        assert_eq!(check_message(&whole[..end]).is_ok(), result.is_ok(), "{end}");
         if field_ends.contains(&end) {
             assert!(result.is_ok(), "{end}: {result:?}");
         } else {

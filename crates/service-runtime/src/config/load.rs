@@ -58,7 +58,7 @@ impl Sources {
     /// Everything that the sources say, later ones overriding earlier ones.
     ///
     /// # Errors
-    /// If the file is missing or `--set` is malformed; what the keys mean is judged by [`load`].
+    /// If the file is missing or `--set` is malformed; what the keys mean is judged by who reads them.
     pub fn read(&self) -> Result<Figment, ConfigError> {
         let mut figment = Figment::new();
         if let Some(path) = &self.config {
@@ -79,11 +79,25 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: path.to_owned(), error })
 }
 
-/// Reads a configuration whose top level may hold `keys` and nothing else.
+/// One section; its defaults where there is none. Sections are read one by one: serde's `flatten`, which would put
+/// several structs beside each other, forgets the key and the source of a bad value.
 ///
 /// # Errors
-/// If the file is missing, a key is unknown, or a value is bad.
-pub fn load<T: DeserializeOwned>(figment: &Figment, keys: &[&str]) -> Result<T, ConfigError> {
+/// If a key is unknown to `T`, which must deny those, or a value is bad.
+pub fn section<T: DeserializeOwned + Default>(figment: &Figment, name: &str) -> Result<T, ConfigError> {
+    if !figment.contains(name) {
+        return Ok(T::default());
+    }
+    let section = figment.extract_inner(name).map_err(|mut error| {
+        // figment puts the section's name behind the key.
+        error.path.rotate_right(1);
+        error
+    });
+    Ok(section?)
+}
+
+/// Refuses a configuration whose top level holds other than these keys.
+pub(super) fn check_keys(figment: &Figment, keys: &[&str]) -> Result<(), ConfigError> {
     let top: Dict = figment.extract()?;
     let unknown = |key: &&String| !keys.contains(&key.as_str());
     let faults: Vec<String> = top
@@ -94,7 +108,7 @@ pub fn load<T: DeserializeOwned>(figment: &Figment, keys: &[&str]) -> Result<T, 
             format!("unknown key \"{key}\" in {source}, allowed are {}", keys.join(", "))
         })
         .collect();
-    if faults.is_empty() { Ok(figment.extract()?) } else { Err(ConfigError::Keys(faults.join("\n"))) }
+    if faults.is_empty() { Ok(()) } else { Err(ConfigError::Keys(faults.join("\n"))) }
 }
 
 /// A provider under the name of its source, for messages.
@@ -165,7 +179,7 @@ mod tests {
         std::fs::write(file.path(), toml).unwrap();
         let set = set.iter().map(|set| (*set).to_owned()).collect();
         let sources = Sources { config: Some(file.path().to_owned()), set };
-        load(&sources.read()?, Config::KEYS)
+        Config::load(sources.read()?, &["catalog"])
     }
 
     #[test]
@@ -194,6 +208,8 @@ mod tests {
             ("cell = \"BJ 1\"", &[], &["cell", "BJ 1"]),
             ("", &[], &["cell"]),
             ("cell = \"bj-1\"\n[peer]\ntoken = \"short\"", &[], &["peer.token", "16 to 512"]),
+            ("cell = \"bj-1\"\n[database]\npth = \"x\"", &[], &["pth", "file \"", "path"]),
+            ("cell = \"bj-1\"", &["seal.keys=7"], &["seal.keys", "--set \"seal.keys=7\""]),
             ("cell = \"bj-1\"\n[telemetry]\nlog_format = \"xml\"", &[], &["telemetry.log_format", "json"]),
             ("cell = ", &[], &["TOML"]),
             ("", &["cell"], &["--set \"cell\""]),

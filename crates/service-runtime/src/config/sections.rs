@@ -1,7 +1,5 @@
-//! The sections. A process composes those that it needs, with `#[serde(deny_unknown_fields)]` on its own struct.
+//! The sections.
 
-use cell_map::CellId;
-use figment::Figment;
 use mesh_layers::trust::{Listener, PeerToken};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -128,6 +126,8 @@ pub struct LimitsConfig {
     pub streams: u32,
     /// Calls at once, per process.
     pub calls: usize,
+    /// Server streams at once, per process: they last, and take no place of a call.
+    pub server_streams: usize,
     /// Streams that the caller's errors made us reset, before the connection ends with ENHANCE_YOUR_CALM.
     pub local_error_resets: usize,
     /// Streams reset by the caller before we accepted them, before the same.
@@ -166,6 +166,7 @@ impl Default for LimitsConfig {
             connections: 1024,
             streams: 100,
             calls: 1024,
+            server_streams: 16_384,
             local_error_resets: 128,
             pending_accept_resets: 20,
             header_bytes: 8 << 10,
@@ -186,13 +187,14 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// The same as they hold on one listener. A peer's connection carries the calls of many: those that some of them cancel
-    /// must not end it, and headers that were short enough at the front have grown by what a router adds.
+    /// The same as they hold on one listener. A peer's connection carries the calls and long streams of many: what some of
+    /// them cancel must not end it, and headers that were short enough at the front have grown by what a router adds.
     #[must_use]
     pub fn on(&self, listener: Listener) -> Self {
         match listener {
             Listener::Front => self.clone(),
             Listener::Peer => Self {
+                streams: self.streams.max(1_000),
                 pending_accept_resets: self.pending_accept_resets.max(10_000),
                 header_bytes: self.header_bytes.saturating_add(2 << 10),
                 ..self.clone()
@@ -279,102 +281,6 @@ impl std::fmt::Debug for SealKeyConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SealKeyConfig").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// What every process of the mesh is told; the router and the services take it from their own configuration.
-#[derive(Clone, Debug)]
-pub struct CommonConfig {
-    /// The cell that the process belongs to.
-    pub cell: CellId,
-    /// `[listen]`
-    pub listen: ListenConfig,
-    /// `[peer]`
-    pub peer: PeerConfig,
-    /// `[map]`
-    pub map: MapConfig,
-    /// `[telemetry]`
-    pub telemetry: TelemetryConfig,
-    /// `[limits]`
-    pub limits: LimitsConfig,
-    /// `[drain]`
-    pub drain: DrainConfig,
-}
-
-/// Configuration of a process that hosts services.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Config {
-    /// The cell that the process belongs to.
-    #[serde(deserialize_with = "cell")]
-    pub cell: CellId,
-    /// `[listen]`
-    #[serde(default)]
-    pub listen: ListenConfig,
-    /// `[peer]`
-    #[serde(default)]
-    pub peer: PeerConfig,
-    /// `[map]`
-    #[serde(default)]
-    pub map: MapConfig,
-    /// `[telemetry]`
-    #[serde(default)]
-    pub telemetry: TelemetryConfig,
-    /// `[limits]`
-    #[serde(default)]
-    pub limits: LimitsConfig,
-    /// `[drain]`
-    #[serde(default)]
-    pub drain: DrainConfig,
-    /// `[services]`
-    #[serde(default)]
-    pub services: ServicesConfig,
-    /// `[database]`
-    #[serde(default)]
-    pub database: DatabaseConfig,
-    /// `[seal]`
-    #[serde(default)]
-    pub seal: SealConfig,
-    /// Everything that was read, for the services' own sections.
-    #[serde(skip)]
-    pub sections: Figment,
-}
-
-impl Config {
-    /// Names of the sections above; others belong to services.
-    pub const KEYS: &'static [&'static str] =
-        &["cell", "listen", "peer", "map", "telemetry", "limits", "drain", "services", "database", "seal"];
-
-    /// Defaults for a cell: ports of its own choice, everything else as documented. For tests and embedding.
-    #[must_use]
-    pub fn new(cell: CellId) -> Self {
-        Self {
-            cell,
-            listen: ListenConfig::default(),
-            peer: PeerConfig::default(),
-            map: MapConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            limits: LimitsConfig::default(),
-            drain: DrainConfig::default(),
-            services: ServicesConfig::default(),
-            database: DatabaseConfig::default(),
-            seal: SealConfig::default(),
-            sections: Figment::new(),
-        }
-    }
-
-    /// The same with a value in a service's own section, like `("catalog.seed", true)`.
-    #[must_use]
-    pub fn with(mut self, key: &str, value: impl serde::Serialize) -> Self {
-        self.sections = self.sections.merge((key, value));
-        self
-    }
-}
-
-/// A [`CellId`] from its name.
-///
-/// # Errors
-/// If the name is no DNS label.
-pub fn cell<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellId, D::Error> {
-    CellId::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PeerToken>, D::Error> {

@@ -3,7 +3,12 @@
 use super::{ServerOptions, preface};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mesh_layers::{budget::ByteBudget, layer::Next, trust::Listener};
+use mesh_layers::{
+    budget::ByteBudget,
+    layer::Next,
+    metadata::{GRPC_STATUS, MALFORMED},
+    trust::Listener,
+};
 use std::{
     convert::Infallible,
     pin::{Pin, pin},
@@ -139,10 +144,11 @@ async fn call<S: Next>(
     response.map(|body| BusyBody::new(body, busy, sense))
 }
 
-/// Whether an honest caller may have made this call: it was gRPC, of a method that exists.
+/// Whether an honest caller may have made this call: it was gRPC, of a method that exists, and could be read.
 fn makes_sense(response: &http::Response<Body>) -> bool {
-    let unknown = response.headers().get("grpc-status").is_some_and(|status| status == "12");
-    response.status() == http::StatusCode::OK && !unknown
+    let headers = response.headers();
+    let unknown = headers.get(GRPC_STATUS).is_some_and(|status| status == "12");
+    response.status() == http::StatusCode::OK && !unknown && !headers.contains_key(MALFORMED)
 }
 
 fn log(shared: &Shared, ended: hyper::Result<()>) {

@@ -29,8 +29,15 @@ async fn a_user_at_home_is_served() {
     assert_eq!(answer.message::<WriteNoteResponse>().unwrap().count, 1);
     assert_eq!(answer.header("cellmesh-cell"), Some("bj-1"));
     assert_eq!(answer.header("cellmesh-hops"), Some("0"));
+    assert_eq!(answer.header("cellmesh-token"), Some("bj-1;0;1"), "its own position");
+    assert_eq!(write(&mut caller, &here(), &[]).await.header("cellmesh-token"), Some("bj-1;0;2"));
     let read = caller.message(READ, &ReadNotesRequest { user_id: here() }, &[]).await.unwrap();
-    assert_eq!(read.message::<ReadNotesResponse>().unwrap().texts, ["hello"]);
+    assert_eq!(read.message::<ReadNotesResponse>().unwrap().texts, ["hello", "hello"]);
+    assert_eq!(read.header("cellmesh-token"), Some("bj-1;0;2"), "that of its snapshot");
+    let forged = [("cellmesh-token", "sh-1;9;9")];
+    assert_eq!(write(&mut caller, &here(), &forged).await.header("cellmesh-token"), Some("bj-1;0;3"));
+    let other = misbehave(&mut caller, "behave", "").await;
+    assert_eq!(other.header("cellmesh-token"), None, "it touched nobody's data");
     world.end().await;
 }
 
@@ -44,6 +51,7 @@ async fn a_user_at_home_elsewhere_is_refused_unprocessed_with_the_owner() {
     assert_eq!((info.reason.as_str(), info.metadata["owner"].as_str()), ("WRONG_CELL", "sh-1"));
     assert_eq!((info.metadata["user_epoch"].as_str(), info.metadata["bucket_epoch"].as_str()), ("0", "1"));
     assert_eq!(answer.header("cellmesh-unprocessed"), Some("1"));
+    assert_eq!(answer.header("cellmesh-token"), None);
     world.end().await;
 }
 

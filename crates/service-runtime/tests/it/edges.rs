@@ -1,8 +1,8 @@
 //! What stands around the calls: health, reflection, admin, limits.
 
 use crate::{
-    notes::{MISBEHAVE, MisbehaveRequest, Notes, READ},
-    world::{World, http1},
+    notes::{MISBEHAVE, MisbehaveRequest, Notes, READ, WRITE},
+    world::{World, eventually, http1},
 };
 use std::{
     sync::{Arc, Mutex},
@@ -151,6 +151,41 @@ async fn a_connection_that_abuses_http2_is_cut_off() {
     assert!(malformed.cut_off() && malformed.sent < 20_000, "{malformed:?}");
     // Honest callers are still served.
     let answer = world.front().await.unary(MISBEHAVE, &[], &[]).await.unwrap();
+    assert_eq!(answer.code(), Some(Code::Ok));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_calls_with_malformed_bodies_are_cut_off() {
+    let world = World::start().await;
+    let front = world.running.bound().front;
+    let kinds: [(&'static str, &'static [u8]); 10] = [
+        (WRITE, &[]),
+        (WRITE, &[0, 0, 0]),
+        (WRITE, &[0, 0, 0, 0, 9, 1]),
+        (WRITE, &[7, 0, 0, 0, 1, 1]),
+        (WRITE, &[1, 0, 0, 0, 1, 1]),
+        (WRITE, &[0, 0xff, 0xff, 0xff, 0xff]),
+        (WRITE, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (WRITE, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]),
+        (MISBEHAVE, &[0, 0, 0, 0, 4, 0x0a, 2, 0xff, 0xfe]),
+        ("/grpc.health.v1.Health/Check", &[7, 0, 0, 0, 0]),
+    ];
+    let kinds = kinds.map(|(path, body)| Abuse::Body { path, body });
+    for (n, kind) in kinds.into_iter().chain([Abuse::BrokenOff { path: WRITE }]).enumerate() {
+        let outcome = abuse::run(front, kind, 20_000).await.unwrap();
+        assert!(outcome.cut_off() && outcome.sent < 5_000, "{kind:?}: {outcome:?}");
+        eventually(async || {
+            world.count("cellmesh_refused_connections_total", &["abandoned_calls"]).await == n as u64 + 1
+        })
+        .await;
+    }
+    // What is well formed and refused all the same is no abuse.
+    let mut caller = world.front().await;
+    for _ in 0..1_500 {
+        assert_eq!(caller.unary(WRITE, &[], &[]).await.unwrap().code(), Some(Code::InvalidArgument));
+    }
+    let answer = caller.unary(MISBEHAVE, &[], &[]).await.unwrap();
     assert_eq!(answer.code(), Some(Code::Ok));
     world.end().await;
 }

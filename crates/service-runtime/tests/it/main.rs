@@ -8,5 +8,6 @@ mod edges;
 mod events;
 mod hosted;
 mod notes;
+mod streams;
 mod telemetry;
 mod world;

@@ -1,17 +1,19 @@
 //! The example service: what a service's author writes, with the generated code spelt out at the end.
 
+use futures_util::{StreamExt as _, stream::BoxStream};
 use mesh_layers::{MeshError, error::WrongCell};
-use service_runtime::{Consumer, Context, Parts, Service, bad_field, status};
+use service_runtime::{At, Consumer, Context, Found, Parts, Service, Told, UserFeed, bad_field, status};
 use std::{
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
-use storage::{Migration, OutboxEvent, OutboxRow, TableSpec, UserData, UserTables, Value};
+use storage::{BoxFuture, Migration, OutboxEvent, OutboxRow, TableSpec, Tx, UserData, UserTables, Value, WorkError};
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 pub const WRITE: &str = "/test.notes.v1.NoteService/WriteNote";
 pub const READ: &str = "/test.notes.v1.NoteService/ReadNotes";
+pub const WATCH: &str = "/test.notes.v1.NoteService/WatchNotes";
 pub const MISBEHAVE: &str = "/test.notes.v1.NoteService/Misbehave";
 
 /// The descriptor set with its options.
@@ -128,6 +130,16 @@ impl Adapter {
         Ok(Response::new(ReadNotesResponse { texts }))
     }
 
+    async fn watch(self, request: Request<ReadNotesRequest>) -> Result<Response<Watched>, Status> {
+        let key = key(&request.get_ref().user_id)?;
+        let stream = self.ctx.user_stream(key, NoteFeed { after: 0 }).await?;
+        let message = |told: Told<Vec<String>>| {
+            let (texts, At { user_epoch, position }) = (told.item.unwrap_or_default(), told.at);
+            WatchNotesResponse { texts, user_epoch, position, elapsed_ms: told.elapsed_ms }
+        };
+        Ok(Response::new(stream.map(move |told| told.map(message)).boxed()))
+    }
+
     async fn misbehave(self, request: Request<MisbehaveRequest>) -> Result<Response<MisbehaveResponse>, Status> {
         let MisbehaveRequest { how, user_id } = request.into_inner();
         match how.as_str() {
@@ -170,6 +182,30 @@ impl Adapter {
     }
 }
 
+type Watched = BoxStream<'static, Result<WatchNotesResponse, Status>>;
+
+/// Notes in their order, two at a time.
+#[derive(Clone)]
+struct NoteFeed {
+    after: i64,
+}
+
+impl UserFeed for NoteFeed {
+    type Item = Vec<String>;
+    type Error = Status;
+
+    fn next(self, tx: &mut Tx) -> BoxFuture<'_, Result<Found<Self>, WorkError<Status>>> {
+        Box::pin(async move {
+            let user = Value::from(tx.user().expect("a fenced transaction has a user").as_bytes());
+            let sql = "SELECT text FROM note WHERE user_key = ? AND seq > ? ORDER BY seq LIMIT 2";
+            let rows = tx.query(sql, vec![user, self.after.into()]).await?;
+            let texts = rows.into_iter().map(|mut row| row.text()).collect::<Result<Vec<_>, _>>()?;
+            let (feed, more) = (Self { after: self.after + texts.len() as i64 }, texts.len() == 2);
+            Ok(Found { feed, item: (!texts.is_empty()).then_some(texts), at: At::of(tx).await?, more })
+        })
+    }
+}
+
 // What tonic's code generation writes.
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -199,6 +235,18 @@ pub struct ReadNotesResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchNotesResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub texts: Vec<String>,
+    #[prost(uint64, tag = "2")]
+    pub user_epoch: u64,
+    #[prost(uint64, tag = "3")]
+    pub position: u64,
+    #[prost(uint64, tag = "4")]
+    pub elapsed_ms: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub struct MisbehaveRequest {
     #[prost(string, tag = "1")]
     pub how: String,
@@ -212,6 +260,18 @@ pub struct MisbehaveResponse {
     pub text: String,
 }
 
+struct Watch(Adapter);
+
+impl tonic::server::ServerStreamingService<ReadNotesRequest> for Watch {
+    type Response = WatchNotesResponse;
+    type ResponseStream = Watched;
+    type Future = BoxFuture<'static, Result<Response<Watched>, Status>>;
+
+    fn call(&mut self, request: Request<ReadNotesRequest>) -> Self::Future {
+        Box::pin(self.0.clone().watch(request))
+    }
+}
+
 #[derive(Clone)]
 struct NoteServer(Adapter);
 
@@ -222,7 +282,7 @@ impl tonic::server::NamedService for NoteServer {
 impl tower::Service<http::Request<tonic::body::Body>> for NoteServer {
     type Response = http::Response<tonic::body::Body>;
     type Error = std::convert::Infallible;
-    type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
         std::task::Poll::Ready(Ok(()))
@@ -242,6 +302,10 @@ impl tower::Service<http::Request<tonic::body::Body>> for NoteServer {
                 READ => {
                     let handler = service_fn(move |request| adapter.clone().read(request));
                     Grpc::new(ProstCodec::default()).unary(handler, request).await
+                }
+                WATCH => {
+                    let handler = Watch(adapter);
+                    Grpc::new(ProstCodec::default()).server_streaming(handler, request).await
                 }
                 MISBEHAVE => {
                     let handler = service_fn(move |request| adapter.clone().misbehave(request));

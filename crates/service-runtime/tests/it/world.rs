@@ -62,7 +62,7 @@ pub async fn template() -> &'static std::path::Path {
 /// A running process.
 pub struct World {
     pub running: Running,
-    _data: tempfile::TempDir,
+    pub data: tempfile::TempDir,
 }
 
 impl World {
@@ -80,7 +80,7 @@ impl World {
         let services: Vec<Box<dyn Service>> = vec![Box::new(notes)];
         let overrides = Overrides { map: Some(MapWatch::fixed(map())), ..Overrides::default() };
         let running = run_with(services, config, CancellationToken::new(), overrides).await.unwrap();
-        Self { running, _data: data }
+        Self { running, data }
     }
 
     pub async fn front(&self) -> Caller {

@@ -18,7 +18,8 @@ use cell_map::{
 };
 use std::sync::Arc;
 
-fn participants<E: Engine>() -> Participants<E> {
+/// The suite's participants.
+pub fn participants<E: Engine>() -> Participants<E> {
     let tables = vec![
         TableSpec::new("suite_profile", &[]),
         TableSpec::new("suite_account", &["item"]),
@@ -28,7 +29,7 @@ fn participants<E: Engine>() -> Participants<E> {
 }
 
 /// The databases of both cells.
-async fn cells<F: Factory>(factory: &F) -> ([F::Place; 2], [Db<F::Engine>; 2]) {
+pub async fn cells<F: Factory>(factory: &F) -> ([F::Place; 2], [Db<F::Engine>; 2]) {
     let (place, ours) = database(factory).await;
     let other = factory.create().await;
     let theirs = factory.open(&other, Settings::new(there()), &migrations::<F>()).await.expect("open");
@@ -44,8 +45,19 @@ async fn copy<E: Engine>(
     plan: &UserMove,
     attempt: u32,
 ) -> Result<(), MoveRefused> {
+    copy_all(from, to, key, plan, attempt, &participants()).await
+}
+
+async fn copy_all<E: Engine>(
+    from: &Db<E>,
+    to: &Db<E>,
+    key: &UserKey,
+    plan: &UserMove,
+    attempt: u32,
+    participants: &Participants<E>,
+) -> Result<(), MoveRefused> {
     let own: Arc<dyn UserData<E>> = Arc::new(own_participants());
-    for participant in participants().iter().chain([&own]) {
+    for participant in participants.iter().chain([&own]) {
         let mut at = None;
         loop {
             let page = from.ownership().export(key, Arc::clone(participant), at, 3).await.expect("export");
@@ -69,14 +81,26 @@ fn plan(id: u128, from: &Db<impl Engine>, to: &Db<impl Engine>, base: u64) -> Us
 
 /// Moves a user from beginning to end.
 async fn carry<E: Engine>(id: u128, from: &Db<E>, to: &Db<E>, key: &UserKey, base: u64) {
+    carry_all(id, from, to, key, base, &participants()).await;
+}
+
+/// The same with these participants' data.
+pub async fn carry_all<E: Engine>(
+    id: u128,
+    from: &Db<E>,
+    to: &Db<E>,
+    key: &UserKey,
+    base: u64,
+    participants: &Participants<E>,
+) {
     let plan = plan(id, from, to, base);
+    let all = || Arc::clone(participants);
     from.ownership().claim(key, &plan, 1).await.expect("claim");
-    to.ownership().prepare(key, &plan, 1, participants()).await.expect("prepare");
-    copy(from, to, key, &plan, 1).await.expect("copy");
+    to.ownership().prepare(key, &plan, 1, all()).await.expect("prepare");
+    copy_all(from, to, key, &plan, 1, participants).await.expect("copy");
     from.ownership().freeze(key, &plan, 1).await.expect("freeze");
-    copy(from, to, key, &plan, 1).await.expect("last copy");
-    let (ours, theirs) =
-        (from.ownership().digests(key, participants()).await, to.ownership().digests(key, participants()).await);
+    copy_all(from, to, key, &plan, 1, participants).await.expect("last copy");
+    let (ours, theirs) = (from.ownership().digests(key, all()).await, to.ownership().digests(key, all()).await);
     assert_eq!(ours.expect("digests"), theirs.expect("digests"));
     from.ownership().commit(key, &plan, 1).await.expect("commit");
     let Outcome::Committed(proof) = from.ownership().outcome(key, &plan).await.expect("a row") else { panic!() };

@@ -2,8 +2,8 @@
 
 use super::{Change, Ownership, StepError, change, row};
 use crate::{
-    BoxFuture, Engine, Mode, Row, StorageError, Tx, TxKind, Value, WorkError, engine::BucketLock, outbox::user_key,
-    user_data::USER_KEY,
+    BoxFuture, Engine, Mode, Row, StorageError, Tx, TxKind, Value, WorkError, changes::Touched, engine::BucketLock,
+    outbox::user_key, user_data::USER_KEY,
 };
 use cell_map::{
     BucketId, CellId, UserKey,
@@ -163,6 +163,7 @@ impl<E: Engine> Ownership<E> {
     {
         let done = self.db.unfenced(TxKind::Ownership, Mode::Write, move |tx| {
             Box::pin(async move {
+                tx.touch(Touched::Any);
                 E::lock_bucket(tx.conn(), BucketLock::Exclusive, bucket).await?;
                 let old = read_bucket(tx, bucket).await?;
                 work(tx, old).await

@@ -3,7 +3,7 @@
 use super::{publication, row};
 use crate::{
     Db, Engine, Mode, Participants, StorageError, Stream, Tx, TxError, TxKind, UserData, Value, WorkError,
-    engine::BucketLock, own_participants,
+    changes::Touched, engine::BucketLock, own_participants,
 };
 use cell_map::{
     BucketId, CellId, UserKey,
@@ -83,6 +83,7 @@ impl<E: Engine> Db<E> {
         let key = key.clone();
         let done = self.unfenced(TxKind::Ownership, Mode::Write, move |tx| {
             Box::pin(async move {
+                tx.touch(Touched::User(key.clone()));
                 let rows = tx.key_rows(BucketLock::Exclusive, BucketId::of(&key), &key).await?;
                 let change = decide(tx.cell(), &rows).map_err(WorkError::Business)?;
                 write_rows(tx, &key, &rows, &change.rows).await?;

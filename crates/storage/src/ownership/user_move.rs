@@ -3,7 +3,7 @@
 use super::{Change, Events, Ownership, StepError, change};
 use crate::{
     Engine, ExportCursor, ExportPage, Mode, Participants, Rows, StorageError, TxKind, UserData, WorkError,
-    engine::BucketLock, own_participants,
+    changes::Touched, engine::BucketLock, own_participants,
 };
 use cell_map::{
     BucketId, UserEpoch, UserKey,
@@ -188,6 +188,7 @@ impl<E: Engine> Ownership<E> {
         let (key, plan) = (key.clone(), plan.clone());
         let done = self.db.unfenced(TxKind::Ownership, Mode::Write, move |tx| {
             Box::pin(async move {
+                tx.touch(Touched::User(key.clone()));
                 let rows = tx.key_rows(BucketLock::Exclusive, BucketId::of(&key), &key).await?;
                 plan.check_import(tx.cell(), &rows, attempt).map_err(WorkError::Business)?;
                 Ok(participant.import(tx.conn(), &key, page).await?)
@@ -236,6 +237,7 @@ impl<E: Engine> Ownership<E> {
         let key = key.clone();
         let done = self.db.unfenced(TxKind::Ownership, Mode::Write, move |tx| {
             Box::pin(async move {
+                tx.touch(Touched::User(key.clone()));
                 let rows = tx.key_rows(BucketLock::Exclusive, BucketId::of(&key), &key).await?;
                 rows.check_purge(epoch).map_err(WorkError::Business)?;
                 Ok(change::purge(tx, &key, &participants).await?)

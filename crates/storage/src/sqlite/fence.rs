@@ -1,24 +1,25 @@
 //! The fence's one query.
 
-use crate::{StorageError, ownership::row};
+use crate::{StorageError, engine::Fenced, ownership::row};
 use cell_map::{BucketId, UserKey, ownership::KeyRows};
 use sqlx::{Row as _, SqliteConnection};
 
-/// The key's bucket, user and away rows. Almost always the user has neither of the latter two.
+/// The key's bucket, user and away rows, and his position. Almost always the user has neither of the second and third.
 const FENCE: &str = "
     SELECT b.state, b.bucket_epoch, b.to_cell, b.move_id, b.attempt,
            u.state, u.cell, u.user_epoch, u.move_id, u.attempt,
-           a.cell, a.user_epoch
+           a.cell, a.user_epoch, p.position
     FROM cell_bucket AS b
     LEFT JOIN cell_user AS u ON u.user_key = ?1
     LEFT JOIN away AS a ON a.user_key = ?1
+    LEFT JOIN user_position AS p ON p.user_key = ?1
     WHERE b.bucket = ?2";
 
 pub(super) async fn rows(
     connection: &mut SqliteConnection,
     bucket: BucketId,
     key: &UserKey,
-) -> Result<Option<KeyRows>, StorageError> {
+) -> Result<Option<Fenced>, StorageError> {
     let query = sqlx::query(FENCE).bind(key.as_bytes()).bind(i64::from(bucket.get()));
     let Some(found) = query.fetch_optional(connection).await? else { return Ok(None) };
     let bucket =
@@ -33,5 +34,8 @@ pub(super) async fn rows(
         None => None,
         Some(cell) => Some(row::away(cell, found.try_get(11)?)?),
     };
-    Ok(Some(KeyRows { bucket, user, away }))
+    let position = found.try_get::<Option<i64>, _>(12)?.unwrap_or(0);
+    let position = u64::try_from(position)
+        .map_err(|_| StorageError::Corrupt(format!("table \"user_position\": position {position} is negative")))?;
+    Ok(Some(Fenced { rows: KeyRows { bucket, user, away }, position }))
 }

@@ -11,7 +11,7 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ pub(super) enum State {
 
 struct Slot {
     connection: SqliteConnection,
+    /// Tells it from every other one of the lane.
+    serial: u64,
     state: State,
     /// Whether a COMMIT may succeed on it now.
     may_commit: Arc<AtomicBool>,
@@ -48,6 +50,7 @@ struct Shared {
     size: u32,
     options: SqliteConnectOptions,
     writes: bool,
+    opened: AtomicU64,
 }
 
 /// The connections.
@@ -76,7 +79,8 @@ impl Lane {
 
     fn new(options: SqliteConnectOptions, size: u32, writes: bool) -> Self {
         let permits = Arc::new(Semaphore::new(size as usize));
-        Self(Arc::new(Shared { idle: Mutex::default(), permits, size, options, writes }))
+        let opened = AtomicU64::new(0);
+        Self(Arc::new(Shared { idle: Mutex::default(), permits, size, options, writes, opened }))
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -117,7 +121,8 @@ impl Lane {
             let asked = Arc::clone(&may_commit);
             connection.lock_handle().await?.set_commit_hook(move || asked.load(Ordering::Acquire));
         }
-        Ok(Slot { connection, state: State::Clean, may_commit })
+        let serial = self.0.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Slot { connection, serial, state: State::Clean, may_commit })
     }
 
     /// Opens the file. Of two processes that open a new file at once and switch it to WAL, SQLite turns one away as busy
@@ -149,6 +154,11 @@ impl Lane {
 impl Lease {
     fn slot_mut(&mut self) -> &mut Slot {
         self.slot.as_mut().expect("a lease has its connection until it is dropped")
+    }
+
+    /// Which of the lane's connections it is; never used again for another.
+    pub(super) fn serial(&self) -> u64 {
+        self.slot.as_ref().expect("a lease has its connection until it is dropped").serial
     }
 
     /// Notes what may be open from here on: to be called *before* BEGIN or COMMIT is sent, and after its answer.

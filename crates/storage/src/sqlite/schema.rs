@@ -1,7 +1,8 @@
 //! Tables of this crate in SQLite.
 
 /// Oldest first. Applied ones are never edited.
-pub(super) const SCHEMA: &[(&str, &str)] = &[("ownership, idempotency, outbox", FIRST)];
+pub(super) const SCHEMA: &[(&str, &str)] =
+    &[("ownership, idempotency, outbox", FIRST), ("positions of users' data", SECOND)];
 
 const FIRST: &str = "
 -- Whose database this is: one row.
@@ -87,4 +88,12 @@ CREATE UNIQUE INDEX outbox_by_user ON outbox (user_key, stream, user_epoch, sequ
 -- Only what waits is indexed: most rows are done.
 CREATE INDEX outbox_pending ON outbox (stream, id) WHERE state = 'pending';
 CREATE INDEX outbox_done ON outbox (stream, done_ms) WHERE state = 'done';
+";
+
+const SECOND: &str = "
+-- How often a user's data was written, in all its homes together: what a consistency token says (OWN-15). It moves with him.
+CREATE TABLE user_position (
+  user_key BLOB    PRIMARY KEY,
+  position INTEGER NOT NULL CHECK (position > 0)
+) STRICT, WITHOUT ROWID;
 ";

@@ -136,6 +136,13 @@ async fn work_that_overlooks_an_automatic_rollback_commits_nothing() {
 }
 
 #[tokio::test]
+async fn sqlite_can_tell_what_other_processes_commit() {
+    let place = tempfile::tempdir().expect("a folder");
+    let db = Files.open(&place, Settings::new(here()), &migrations::<Files>()).await.expect("open");
+    assert!(db.unseen().await.expect("a mark").is_some());
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_writes_whole_and_reads_go_on() {
     let place = tempfile::tempdir().expect("a folder");
     let db = Files.open(&place, Settings::new(here()), &migrations::<Files>()).await.expect("open");

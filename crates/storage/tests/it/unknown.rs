@@ -1,12 +1,12 @@
 //! COMMIT whose answer is lost: reported as such, and settled by the idempotency key.
 
-use cell_map::{BucketId, UserKey, ownership::KeyRows};
+use cell_map::{BucketId, UserKey};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 use storage::{
-    BucketLock, Class, CommitError, Db, DbConfig, Engine, IdempotencyKey, Mode, Outcome, Row, Settings, Sqlite,
+    BucketLock, Class, CommitError, Db, DbConfig, Engine, Fenced, IdempotencyKey, Mode, Outcome, Row, Settings, Sqlite,
     StorageError, TxError, Value,
     conformance::{Work, add, here, idempotency::Receipt, items, key_of, map, migrations, plain},
 };
@@ -74,7 +74,7 @@ impl Engine for Lossy {
         lock: BucketLock,
         bucket: BucketId,
         key: &UserKey,
-    ) -> Result<Option<KeyRows>, StorageError> {
+    ) -> Result<Option<Fenced>, StorageError> {
         Sqlite::fence(connection, mode, lock, bucket, key).await
     }
     async fn lock_bucket(

@@ -10,10 +10,11 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["mesh-proto"],
     &["shop-proto"],
     // Tools.
+    &["replication"],
     &["map-store", "mesh-layers", "storage", "testkit"],
     // SDK.
     &["client-sdk", "client-sdk-build"],
-    &["service-runtime"],
+    &["service-runtime", "client-sdk-generated"],
     // Units. None of them knows another.
     &["member", "catalog", "trade", "cell-router"],
     // Wholes.

@@ -1,11 +1,16 @@
 //! Products.
 
-use super::parse;
-use crate::{Error, domain::Product, feed::Feed, store};
+use super::{parse, require_global};
+use crate::{
+    Error,
+    domain::Product,
+    feed::Feed,
+    store::{self, POSITION},
+};
 use mesh_layers::error::MeshError;
 use prost::Message;
 use service_runtime::{Context, status};
-use shop_logic::Sku;
+use shop_logic::{Sku, Violations};
 use shop_proto::{
     catalog_v1::{self as pb, catalog_service_server::CatalogService},
     trade_v1::{BatchGetStockRequest, stock_service_client::StockServiceClient},
@@ -37,12 +42,12 @@ impl Products {
     async fn find(&self, skus: Vec<Sku>) -> Result<HashMap<Sku, Product>, Status> {
         let read = self.context.db.global_read(move |tx| {
             Box::pin(async move {
-                let position = store::position(tx.conn()).await?;
-                Ok((position, store::find(tx.conn(), &skus).await?))
+                let standing = POSITION.standing(tx).await?;
+                Ok((standing, store::find(tx.conn(), &skus).await?))
             })
         });
-        let (position, products) = read.await.map_err(status::<Error>)?;
-        position.ok_or(Error::NotReady)?;
+        let (standing, products) = read.await.map_err(status::<Error>)?;
+        standing.ok_or(Error::NotReady)?;
         Ok(products)
     }
 
@@ -72,15 +77,16 @@ impl CatalogService for Products {
     ) -> Result<Response<pb::CreateProductResponse>, Status> {
         let request = request.into_inner();
         let parse::Write { request_id, product } = parse::create(&request)?;
-        self.feed.require_global()?;
-        let key = IdempotencyKey::of(CREATE_PRODUCT, request_id.as_str(), &request).map_err(parse::request_id_error)?;
-        let now_ms = self.context.now_ms();
-        let feed = self.feed.clone();
+        require_global(&self.context)?;
+        let key = IdempotencyKey::of(CREATE_PRODUCT, request_id.as_str(), &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
+        let context = self.context.clone();
         let write = self.write(key, move |tx| {
             Box::pin(async move {
                 // Once more where it is certain: since the check above, this cell may have begun to follow another.
-                feed.require_global().map_err(WorkError::Business)?;
-                let product = store::create(tx.conn(), &product, now_ms).await?;
+                require_global(&context).map_err(WorkError::Business)?;
+                let product = store::create(tx, &product).await?;
                 Ok(pb::CreateProductResponse { product: Some((&product).into()) })
             })
         });
@@ -93,15 +99,16 @@ impl CatalogService for Products {
     ) -> Result<Response<pb::UpdateProductResponse>, Status> {
         let request = request.into_inner();
         let parse::Write { request_id, product } = parse::update(&request)?;
-        self.feed.require_global()?;
-        let key = IdempotencyKey::of(UPDATE_PRODUCT, request_id.as_str(), &request).map_err(parse::request_id_error)?;
-        let now_ms = self.context.now_ms();
-        let feed = self.feed.clone();
+        require_global(&self.context)?;
+        let key = IdempotencyKey::of(UPDATE_PRODUCT, request_id.as_str(), &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
+        let context = self.context.clone();
         let write = self.write(key, move |tx| {
             Box::pin(async move {
                 // Once more where it is certain: since the check above, this cell may have begun to follow another.
-                feed.require_global().map_err(WorkError::Business)?;
-                let product = store::update(tx.conn(), &product, now_ms).await?;
+                require_global(&context).map_err(WorkError::Business)?;
+                let product = store::update(tx, &product).await?;
                 Ok(pb::UpdateProductResponse { product: Some((&product).into()) })
             })
         });
@@ -144,17 +151,19 @@ impl CatalogService for Products {
         let request = request.into_inner();
         let size = parse::page_size(request.page_size)?;
         let scope = PageScope { method: LIST_PRODUCTS, user: None, filter: &[] };
-        let after: Option<String> =
-            scope.open(&self.context.seal, &request.page_token).map_err(parse::page_token_error)?;
+        let after: Option<String> = scope
+            .open(&self.context.seal, &request.page_token)
+            .map_err(Violations::of("page_token"))
+            .map_err(Error::Invalid)?;
         let read = self.context.db.global_read(move |tx| {
             Box::pin(async move {
-                let position = store::position(tx.conn()).await?;
+                let standing = POSITION.standing(tx).await?;
                 let after = after.as_deref().unwrap_or_default();
-                Ok((position, store::list(tx.conn(), after, size.limit()).await?))
+                Ok((standing, store::list(tx.conn(), after, size.limit()).await?))
             })
         });
-        let (position, products) = read.await.map_err(status::<Error>)?;
-        position.ok_or(Error::NotReady)?;
+        let (standing, products) = read.await.map_err(status::<Error>)?;
+        standing.ok_or(Error::NotReady)?;
         let (products, next) = size.cut(products, |product: &Product| product.sku.to_string());
         Ok(Response::new(pb::ListProductsResponse {
             products: products.iter().map(Into::into).collect(),

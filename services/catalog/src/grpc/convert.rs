@@ -2,6 +2,7 @@
 
 use crate::domain::{Allotment, Product};
 use cell_map::CellId;
+use replication::{Piece, Position};
 use shop_logic::{Currency, InvalidError, Money, Sku, Title, Violations};
 use shop_proto::catalog_v1 as pb;
 use std::collections::HashSet;
@@ -28,8 +29,31 @@ impl From<&Product> for pb::Product {
     }
 }
 
+/// A piece of the catalogue as a message.
+pub(super) fn change(piece: &Piece<Product>) -> pb::CatalogChange {
+    pb::CatalogChange {
+        incarnation: piece.position.incarnation,
+        sequence: piece.position.sequence,
+        snapshot_start: piece.snapshot_start,
+        snapshot_end: piece.snapshot_end,
+        products: piece.items.iter().map(Into::into).collect(),
+    }
+}
+
+/// A piece of the catalogue.
+pub(crate) fn piece_from(change: &pb::CatalogChange) -> Result<Piece<Product>, Violations> {
+    let mut violations = Violations::new();
+    let items = change.products.iter().filter_map(|product| product_from(product, &mut violations)).collect();
+    Ok(Piece {
+        position: Position { incarnation: change.incarnation, sequence: change.sequence },
+        snapshot_start: change.snapshot_start,
+        snapshot_end: change.snapshot_end,
+        items: violations.finish(Some(items))?,
+    })
+}
+
 /// A product of a request or of the stream; what is wrong with it goes into `violations`.
-pub(crate) fn product_from(product: &pb::Product, violations: &mut Violations) -> Option<Product> {
+pub(super) fn product_from(product: &pb::Product, violations: &mut Violations) -> Option<Product> {
     let sku = violations.take("product.sku", Sku::new(&product.sku));
     let title = violations.take("product.title", Title::new(&product.title));
     let unit_price = unit_price(product.unit_price.as_ref(), violations);

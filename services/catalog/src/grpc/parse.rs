@@ -4,7 +4,7 @@ use super::product_from;
 use crate::{DEFAULT_PAGE, Error, MAX_BATCH, MAX_PAGE, domain::Product};
 use shop_logic::{InvalidError, RequestId, Sku, Violations};
 use shop_proto::catalog_v1 as pb;
-use storage::{PageError, PageSize, RequestIdError};
+use storage::PageSize;
 
 /// A write of a product.
 pub(super) struct Write {
@@ -33,9 +33,7 @@ fn write(request_id: &str, product: Option<&pb::Product>, mut violations: Violat
 }
 
 pub(super) fn sku(text: &str) -> Result<Sku, Error> {
-    let mut violations = Violations::new();
-    let sku = violations.take("sku", Sku::new(text));
-    violations.finish(sku).map_err(Error::Invalid)
+    Sku::new(text).map_err(Violations::of("sku")).map_err(Error::Invalid)
 }
 
 pub(super) fn skus(texts: &[String]) -> Result<Vec<Sku>, Error> {
@@ -50,21 +48,6 @@ pub(super) fn skus(texts: &[String]) -> Result<Vec<Sku>, Error> {
 }
 
 pub(super) fn page_size(asked: i32) -> Result<PageSize, Error> {
-    let mut violations = Violations::new();
-    let size = violations.take("page_size", PageSize::from_request(asked, DEFAULT_PAGE, MAX_PAGE));
-    violations.finish(size).map_err(Error::Invalid)
-}
-
-/// A page token that does not open for this call.
-pub(super) fn page_token_error(error: PageError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("page_token", &error);
-    Error::Invalid(violations)
-}
-
-/// A request id that storage refuses.
-pub(super) fn request_id_error(error: RequestIdError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("request_id", &error);
-    Error::Invalid(violations)
+    let size = PageSize::from_request(asked, DEFAULT_PAGE, MAX_PAGE);
+    size.map_err(Violations::of("page_size")).map_err(Error::Invalid)
 }

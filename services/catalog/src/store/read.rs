@@ -1,27 +1,11 @@
 //! Reading products.
 
-use super::{Result, stored, write::Standing};
+use super::{Result, stored};
 use crate::domain::{Allotment, Product};
 use cell_map::CellId;
-use shop_logic::{Currency, Money, Position, Sku, Title};
+use shop_logic::{Currency, Money, Sku, Title};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use std::collections::HashMap;
-
-/// Where this copy stands; `None` if nothing was written or received yet.
-///
-/// # Errors
-/// With a failure of the database.
-pub async fn position(conn: &mut SqliteConnection) -> Result<Option<Standing>> {
-    let row = sqlx::query("SELECT incarnation, sequence, writer FROM catalog_position WHERE id = 1")
-        .fetch_optional(conn)
-        .await?;
-    row.map(|row| {
-        let number = |column| stored("catalogue position", u64::try_from(row.try_get::<i64, _>(column)?));
-        let position = Position { incarnation: number("incarnation")?, sequence: number("sequence")? };
-        Ok(Standing { position, writer: row.try_get("writer")? })
-    })
-    .transpose()
-}
 
 /// Those of the given products that exist, by SKU.
 ///

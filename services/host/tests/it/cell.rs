@@ -6,6 +6,7 @@ use mesh_layers::trust::PeerToken;
 use service_runtime::{CancellationToken, Config, Overrides, Running, run_with};
 use shop_proto::{
     catalog_v1::{Allotment, CreateProductRequest, Product, catalog_service_client::CatalogServiceClient},
+    follow_v1::follow_service_client::FollowServiceClient,
     member_v1::{
         RegisterRequest, activity_service_client::ActivityServiceClient, member_service_client::MemberServiceClient,
     },
@@ -154,6 +155,10 @@ impl Cell {
 
     pub fn activity(&self) -> ActivityServiceClient<Channel> {
         ActivityServiceClient::new(self.front.clone())
+    }
+
+    pub fn follow(&self) -> FollowServiceClient<Channel> {
+        FollowServiceClient::new(self.front.clone())
     }
 
     pub fn trade(&self) -> TradeServiceClient<Channel> {

@@ -4,6 +4,7 @@ use shop_proto::{
         self as catalog, BatchGetProductsRequest, CreateProductRequest, GetProductRequest, ListProductsRequest,
         Product, UpdateProductRequest,
     },
+    follow_v1::{BatchFollowRequest, BatchIsFollowingRequest, FollowRequest, ListFollowingRequest, UnfollowRequest},
     member_v1::{
         BatchGetMembersRequest, DeliverEventRequest, GetMemberRequest, ListActivitiesRequest, RegisterRequest,
     },
@@ -150,6 +151,42 @@ async fn bad_members_and_events_are_refused() {
     assert_bad("event_time_ms", deliver(&|event| event.event_time_ms = -1).await);
     assert_bad("user_epoch", deliver(&|event| event.user_epoch = u64::MAX).await);
     assert_bad("sequence", deliver(&|event| event.sequence = u64::MAX).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_follows_are_refused() {
+    let cell = Cell::start().await;
+    let ann = cell.register().await;
+    let mut follow = cell.follow();
+    let (long, user_id) = ("x".repeat(257), || ann.clone());
+    for bad in ["", "a\0b", "a\nb", "\u{202e}", &long] {
+        let edge = FollowRequest { user_id: user_id(), target_id: bad.into() };
+        assert_bad("target_id", follow.follow(edge).await);
+        let edge = UnfollowRequest { user_id: user_id(), target_id: bad.into() };
+        assert_bad("target_id", follow.unfollow(edge).await);
+        let edges = BatchFollowRequest { user_id: user_id(), target_ids: vec!["bob".into(), bad.into()] };
+        assert_bad("target_ids[1]", follow.batch_follow(edges).await);
+    }
+    let oneself = FollowRequest { user_id: user_id(), target_id: user_id() };
+    assert_bad("target_id", follow.follow(oneself).await);
+    let oneself = BatchFollowRequest { user_id: user_id(), target_ids: vec![user_id()] };
+    assert_bad("target_ids[0]", follow.batch_follow(oneself).await);
+    for count in [0, 1_001] {
+        let ids = || (0..count).map(|n| n.to_string()).collect();
+        let edges = BatchFollowRequest { user_id: user_id(), target_ids: ids() };
+        assert_bad("target_ids", follow.batch_follow(edges).await);
+        let edges = BatchIsFollowingRequest { user_id: user_id(), target_ids: ids() };
+        assert_bad("target_ids", follow.batch_is_following(edges).await);
+    }
+    let list = |page_size, page_token: &str| ListFollowingRequest {
+        user_id: user_id(),
+        page_size,
+        page_token: page_token.into(),
+    };
+    assert_bad("page_size", follow.list_following(list(-1, "")).await);
+    assert_bad("page_token", follow.list_following(list(0, "garbage")).await);
+    let edge = FollowRequest { user_id: user_id(), target_id: "x".repeat(256) };
+    assert!(follow.follow(edge).await.expect("256 bytes are allowed").into_inner().changed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,9 @@
 use crate::cell::{Cell, as_peer, assert_mesh, info, key_of, order};
 use shop_proto::{
+    follow_v1::{
+        BatchFollowRequest, BatchIsFollowingRequest, FollowRequest, IsFollowingRequest, ListFollowingRequest,
+        UnfollowRequest, WatchFollowingRequest,
+    },
     member_v1::{
         DeliverEventRequest, GetMemberRequest, ListActivitiesRequest, member_service_client::MemberServiceClient,
     },
@@ -40,6 +44,23 @@ async fn every_method_refuses_users_of_other_cells() {
     assert_elsewhere("DeliverEvent", activity.deliver_event(event).await);
     let list = ListActivitiesRequest { user_id: user(), ..Default::default() };
     assert_elsewhere("ListActivities", activity.list_activities(list).await);
+
+    let (mut follow, target_id) = (cell.follow(), "bob".to_owned());
+    let target = || target_id.clone();
+    let edge = FollowRequest { user_id: user(), target_id: target() };
+    assert_elsewhere("Follow", follow.follow(edge).await);
+    let edge = UnfollowRequest { user_id: user(), target_id: target() };
+    assert_elsewhere("Unfollow", follow.unfollow(edge).await);
+    let edges = BatchFollowRequest { user_id: user(), target_ids: vec![target()] };
+    assert_elsewhere("BatchFollow", follow.batch_follow(edges).await);
+    let edge = IsFollowingRequest { user_id: user(), target_id: target() };
+    assert_elsewhere("IsFollowing", follow.is_following(edge).await);
+    let edges = BatchIsFollowingRequest { user_id: user(), target_ids: vec![target()] };
+    assert_elsewhere("BatchIsFollowing", follow.batch_is_following(edges).await);
+    let list = ListFollowingRequest { user_id: user(), ..Default::default() };
+    assert_elsewhere("ListFollowing", follow.list_following(list).await);
+    let watch = WatchFollowingRequest { user_id: user(), ..Default::default() };
+    assert_elsewhere("WatchFollowing", follow.watch_following(watch).await);
 
     let placing = order(&user_id, "r-1", &[("tea", 1)]);
     let preview = PreviewOrderRequest { user_id: user(), lines: placing.lines.clone() };

@@ -7,6 +7,7 @@ use crate::{
     store,
 };
 use service_runtime::{Context, status};
+use shop_logic::Violations;
 use shop_proto::member_v1::{self as pb, activity_service_server::ActivityService};
 use storage::PageScope;
 use tonic::{Request, Response, Status, async_trait};
@@ -52,8 +53,10 @@ impl ActivityService for Activities {
         let request = request.into_inner();
         let (user, size) = parse::list_activities(&request)?;
         let scope = PageScope { method: LIST_ACTIVITIES, user: Some(&user), filter: &[] };
-        let before: Option<Cursor> =
-            scope.open(&self.context.seal, &request.page_token).map_err(parse::page_token_error)?;
+        let before: Option<Cursor> = scope
+            .open(&self.context.seal, &request.page_token)
+            .map_err(Violations::of("page_token"))
+            .map_err(Error::Invalid)?;
         let owner = user.clone();
         let fence = self.context.fence(&user);
         let read = self.context.db.fenced_read(&fence, move |tx| {

@@ -4,6 +4,7 @@ use super::{convert, parse};
 use crate::{Error, domain::Member, store};
 use cell_map::{OwnerEpochs, mint};
 use service_runtime::{Context, status};
+use shop_logic::Violations;
 use shop_proto::member_v1::{self as pb, member_service_server::MemberService};
 use storage::{FenceRequest, IdempotencyKey, Refusal, TxError};
 use tonic::{Request, Response, Status, async_trait};
@@ -50,7 +51,9 @@ impl MemberService for Members {
         let parse::Register { request_id, display_name } = parse::register(&request)?;
         // Without an id of the caller's, no other call repeats this one.
         let request_id = request_id.map_or_else(|| format!("{:032x}", rand::random::<u128>()), |id| id.to_string());
-        let key = IdempotencyKey::of(REGISTER, &request_id, &request).map_err(parse::request_id_error)?;
+        let key = IdempotencyKey::of(REGISTER, &request_id, &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
         let (map, cell, create_time_ms) =
             (self.context.map.current(), self.context.cell.clone(), self.context.now_ms());
         let draw = move || mint(&map, &cell, rand::random).map(|minted| minted.key);

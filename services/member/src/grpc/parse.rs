@@ -7,7 +7,7 @@ use crate::{
 use cell_map::UserKey;
 use shop_logic::{DisplayName, EventKind, InvalidError, RequestId, Subject, UserId, Violations};
 use shop_proto::member_v1 as pb;
-use storage::{PageError, PageSize, RequestIdError};
+use storage::PageSize;
 
 /// A registration; without a request id, every call registers anew.
 pub(super) struct Register {
@@ -67,21 +67,7 @@ pub(super) fn list_activities(request: &pb::ListActivitiesRequest) -> Result<(Us
     finish(violations, user.zip(size))
 }
 
-/// A page token that does not open for this call.
-pub(super) fn page_token_error(error: PageError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("page_token", &error);
-    Error::Invalid(violations)
-}
-
-/// A request id that storage refuses.
-pub(super) fn request_id_error(error: RequestIdError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("request_id", &error);
-    Error::Invalid(violations)
-}
-
-fn user(field: &str, text: &str, violations: &mut Violations) -> Option<UserKey> {
+pub(super) fn user(field: &str, text: &str, violations: &mut Violations) -> Option<UserKey> {
     let id = violations.take(field, UserId::new(text))?;
     violations.take(field, UserKey::from_text(id.as_str()))
 }
@@ -93,6 +79,6 @@ fn number(field: &str, value: u64, violations: &mut Violations) -> Option<i64> {
     violations.take(field, InvalidError::range(value, 0..=MAX))
 }
 
-fn finish<T>(violations: Violations, parts: Option<T>) -> Result<T, Error> {
+pub(super) fn finish<T>(violations: Violations, parts: Option<T>) -> Result<T, Error> {
     violations.finish(parts).map_err(Error::Invalid)
 }

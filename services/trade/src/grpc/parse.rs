@@ -4,7 +4,7 @@ use crate::{DEFAULT_PAGE, Error, MAX_BATCH, MAX_PAGE, MAX_TOP_UP, WALLET_CURRENC
 use cell_map::UserKey;
 use shop_logic::{Currency, InvalidError, Line, Lines, Money, OpaqueId, Quantity, RequestId, Sku, UserId, Violations};
 use shop_proto::trade_v1 as pb;
-use storage::{PageError, PageSize, RequestIdError};
+use storage::PageSize;
 
 /// One request being read.
 #[derive(Default)]
@@ -149,18 +149,4 @@ pub(super) fn batch_get_stock(request: &pb::BatchGetStockRequest) -> Result<Vec<
     let mut fields = Fields::default();
     let skus = fields.skus(&request.skus);
     fields.finish(skus)
-}
-
-/// A page token that does not open for this call.
-pub(super) fn page_token_error(error: PageError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("page_token", &error);
-    Error::Invalid(violations)
-}
-
-/// A request id that storage refuses.
-pub(super) fn request_id_error(error: RequestIdError) -> Error {
-    let mut violations = Violations::new();
-    violations.note("request_id", &error);
-    Error::Invalid(violations)
 }

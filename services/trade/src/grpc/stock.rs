@@ -29,12 +29,12 @@ impl StockService for Stocks {
         let skus = parse::batch_get_stock(request.get_ref())?;
         let read = self.context.db.global_read(move |tx| {
             Box::pin(async move {
-                let position = store::position(tx.conn()).await?;
-                Ok((position, store::stock(tx.conn(), &skus).await?))
+                let standing = store::POSITION.standing(tx).await?;
+                Ok((standing, store::stock(tx.conn(), &skus).await?))
             })
         });
-        let (position, levels) = read.await.map_err(status::<Error>)?;
-        position.ok_or(Error::CatalogMissing)?;
+        let (standing, levels) = read.await.map_err(status::<Error>)?;
+        standing.ok_or(Error::CatalogMissing)?;
         Ok(Response::new(pb::BatchGetStockResponse {
             cell: self.context.cell.to_string(),
             levels: levels.iter().map(Into::into).collect(),

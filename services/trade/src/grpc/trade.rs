@@ -8,7 +8,7 @@ use crate::{
 };
 use cell_map::UserKey;
 use service_runtime::{Context, status};
-use shop_logic::{PreviewKeys, price};
+use shop_logic::{PreviewKeys, Violations, price};
 use shop_proto::trade_v1::{self as pb, trade_service_server::TradeService};
 use storage::{IdempotencyKey, PageScope};
 use tonic::{Code, Request, Response, Status, async_trait};
@@ -48,12 +48,12 @@ impl TradeService for Orders {
         let fence = self.context.fence(&user);
         let read = self.context.db.fenced_read(&fence, move |tx| {
             Box::pin(async move {
-                let position = store::position(tx.conn()).await?;
-                Ok((position, store::prices(tx.conn(), &asked).await?))
+                let standing = store::POSITION.standing(tx).await?;
+                Ok((standing, store::prices(tx.conn(), &asked).await?))
             })
         });
-        let (position, prices) = read.await.map_err(status::<Error>)?;
-        let version = position.ok_or(Error::CatalogMissing)?.sequence;
+        let (standing, prices) = read.await.map_err(status::<Error>)?;
+        let version = standing.ok_or(Error::CatalogMissing)?.position.sequence;
         let priced = price(&lines, |sku| prices.get(sku).copied()).map_err(Error::from)?;
         let expire_time_ms = self.context.now_ms().saturating_add(PREVIEW_TTL_MS);
         Ok(Response::new(pb::PreviewOrderResponse {
@@ -79,7 +79,9 @@ impl TradeService for Orders {
                 Basis::Previewed(opened.map(|preview| preview.order))
             }
         };
-        let key = IdempotencyKey::of(PLACE_ORDER, request_id.as_str(), &request).map_err(parse::request_id_error)?;
+        let key = IdempotencyKey::of(PLACE_ORDER, request_id.as_str(), &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
         let fence = self.context.fence(&user);
         let placing =
             Placing { user: user.clone(), lines, basis, order_id: new_id(now_ms), payment_id: new_id(now_ms), now_ms };
@@ -137,8 +139,10 @@ impl TradeService for Orders {
         let request = request.into_inner();
         let (user, size) = parse::list_orders(&request)?;
         let scope = PageScope { method: LIST_ORDERS, user: Some(&user), filter: &[] };
-        let before: Option<String> =
-            scope.open(&self.context.seal, &request.page_token).map_err(parse::page_token_error)?;
+        let before: Option<String> = scope
+            .open(&self.context.seal, &request.page_token)
+            .map_err(Violations::of("page_token"))
+            .map_err(Error::Invalid)?;
         let key = user.clone();
         let fence = self.context.fence(&user);
         let read = self.context.db.fenced_read(&fence, move |tx| {
@@ -154,7 +158,9 @@ impl TradeService for Orders {
     async fn top_up(&self, request: Request<pb::TopUpRequest>) -> Result<Response<pb::TopUpResponse>, Status> {
         let request = request.into_inner();
         let parse::TopUp { user, request_id, amount } = parse::top_up(&request)?;
-        let key = IdempotencyKey::of(TOP_UP, request_id.as_str(), &request).map_err(parse::request_id_error)?;
+        let key = IdempotencyKey::of(TOP_UP, request_id.as_str(), &request)
+            .map_err(Violations::of("request_id"))
+            .map_err(Error::Invalid)?;
         let fence = self.context.fence(&user);
         let (owner, now_ms) = (user.clone(), self.context.now_ms());
         let filled = self.context.db.idempotent(&fence, key, move |tx| {

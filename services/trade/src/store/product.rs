@@ -1,10 +1,12 @@
 //! Products as this cell sells them.
 
-use super::{Result, no, stored};
+use super::{POSITION, Result, no, stored};
 use crate::{Error, domain::Stock};
-use shop_logic::{Batch, Currency, Line, Lines, Money, Position, Sku};
+use replication::Batch;
+use shop_logic::{Currency, Line, Lines, Money, Sku};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use std::collections::HashMap;
+use storage::Tx;
 
 /// A product of the catalogue, seen from this cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,32 +94,15 @@ pub async fn stock(conn: &mut SqliteConnection, skus: &[Sku]) -> Result<Vec<Stoc
     Ok(levels)
 }
 
-/// How far the products follow the catalogue; `None` before the first piece.
-///
-/// # Errors
-/// With a failure of the database.
-pub async fn position(conn: &mut SqliteConnection) -> Result<Option<Position>> {
-    let row = sqlx::query("SELECT incarnation, sequence FROM trade_catalog_position WHERE id = 1")
-        .fetch_optional(conn)
-        .await?;
-    row.map(|row| {
-        let number = |column| stored("catalogue position", u64::try_from(row.try_get::<i64, _>(column)?));
-        Ok(Position { incarnation: number("incarnation")?, sequence: number("sequence")? })
-    })
-    .transpose()
-}
-
 /// Applies a batch of the catalogue's stream and its position. Units sold stay sold: an allotment below them becomes
 /// what was sold, and a product that left the catalogue keeps its row.
 ///
 /// # Errors
 /// If the batch does not fit where the products stand, or with a failure of the database.
-pub async fn apply(conn: &mut SqliteConnection, batch: &Batch<Offer>) -> Result<()> {
-    if let Err(error) = batch.check(position(conn).await?.unwrap_or_default()) {
-        return no(error.into());
-    }
+pub async fn apply(tx: &mut Tx, batch: &Batch<Offer>) -> Result<()> {
+    POSITION.advance(tx, batch).await?;
     if batch.replace {
-        sqlx::query("UPDATE trade_product SET listed = 0, allotted = sold").execute(&mut *conn).await?;
+        sqlx::query("UPDATE trade_product SET listed = 0, allotted = sold").execute(tx.conn()).await?;
     }
     for offer in &batch.items {
         sqlx::query(
@@ -131,16 +116,8 @@ pub async fn apply(conn: &mut SqliteConnection, batch: &Batch<Offer>) -> Result<
         .bind(offer.unit_price.minor_units())
         .bind(stored("version", i64::try_from(offer.version))?)
         .bind(offer.allotted)
-        .execute(&mut *conn)
+        .execute(tx.conn())
         .await?;
     }
-    sqlx::query(
-        "INSERT INTO trade_catalog_position (id, incarnation, sequence) VALUES (1, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, sequence = excluded.sequence",
-    )
-    .bind(stored("incarnation", i64::try_from(batch.position.incarnation))?)
-    .bind(stored("sequence", i64::try_from(batch.position.sequence))?)
-    .execute(conn)
-    .await?;
     Ok(())
 }

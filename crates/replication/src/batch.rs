@@ -1,16 +1,6 @@
-//! Change streams of global data: which piece may be applied on top of what is there.
-//!
-//! A stream is a snapshot in pieces or the continuation of a known position, then changes. A position is (incarnation,
-//! sequence): sequences are compared within one incarnation only, and a new incarnation starts with a snapshot.
+//! Which piece of a stream may be applied on top of what is there.
 
-/// A place in a writer's history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The writer's history.
-    pub incarnation: u64,
-    /// Where in it.
-    pub sequence: u64,
-}
+use crate::{Position, Standing};
 
 /// One message of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +29,16 @@ pub struct Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Whether it may be applied where the table stands: a snapshot must not go back, changes need their very base.
+    /// Whether it may be applied where the copy stands (`None`: nothing there): a snapshot must not go back, changes need
+    /// their very base, and nothing is applied to what is written here.
     ///
     /// # Errors
-    /// [`ReplicationError::Moved`].
-    pub fn check(&self, standing: Position) -> Result<(), ReplicationError> {
+    /// [`ReplicationError::WrittenHere`] or [`ReplicationError::Moved`].
+    pub fn check(&self, standing: Option<Standing>) -> Result<(), ReplicationError> {
+        if standing.is_some_and(|standing| standing.writer) {
+            return Err(ReplicationError::WrittenHere);
+        }
+        let standing = standing.map(|standing| standing.position).unwrap_or_default();
         let fits = if self.replace { self.position >= standing } else { self.base == standing };
         if fits { Ok(()) } else { Err(ReplicationError::Moved { standing, base: self.base }) }
     }
@@ -79,10 +74,13 @@ pub enum ReplicationError {
     /// Pieces of a snapshot that do not belong together.
     #[error("snapshot pieces out of order")]
     Disordered,
-    /// Something else wrote the table since the stream was opened.
-    #[error("table stands at {standing:?}, the stream goes on from {base:?}")]
+    /// This process writes the data itself, so it follows nobody.
+    #[error("the data is written here now")]
+    WrittenHere,
+    /// Something else wrote the copy since the stream was opened.
+    #[error("copy stands at {standing:?}, the stream goes on from {base:?}")]
     Moved {
-        /// Where the table is.
+        /// Where the copy is.
         standing: Position,
         /// Where the stream thinks it is.
         base: Position,
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_fits_only_where_the_table_stands() {
+    fn a_batch_fits_only_where_the_copy_stands() {
         let at = |incarnation, sequence| Position { incarnation, sequence };
         let batch = |replace| Batch { base: at(5, 9), position: at(5, 10), replace, items: vec![(1, 1)] };
         for (standing, change, snapshot) in [
@@ -211,9 +209,12 @@ mod tests {
             (at(6, 0), false, false),
             (Position::default(), false, true),
         ] {
-            assert_eq!(batch(false).check(standing).is_ok(), change, "{standing:?}");
-            assert_eq!(batch(true).check(standing).is_ok(), snapshot, "{standing:?}");
+            let stands = |writer| Some(Standing { position: standing, writer });
+            assert_eq!(batch(false).check(stands(false)).is_ok(), change, "{standing:?}");
+            assert_eq!(batch(true).check(stands(false)).is_ok(), snapshot, "{standing:?}");
+            assert_eq!(batch(true).check(stands(true)), Err(ReplicationError::WrittenHere));
         }
+        assert!(batch(true).check(None).is_ok() && batch(false).check(None).is_err());
     }
 
     #[test]

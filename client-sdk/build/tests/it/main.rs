@@ -1,0 +1,7 @@
+//! The promises of client-sdk-build. That what it generates compiles and does what it should: see `generated`, beside this.
+#![allow(clippy::unwrap_used, reason = "a test may stop at anything unexpected")]
+
+mod golden;
+mod hostile;
+mod protos;
+mod refusal;

@@ -1,0 +1,102 @@
+//! Where data that one cell writes and others copy stands in this database.
+
+use crate::{Engine, Row, StorageError, Tx, Value, WorkError};
+use replication::{Batch, Position, ReplicationError, Standing};
+
+/// The table with the position of one set of data. A service's migration makes it, in SQLite as
+///
+/// ```sql
+/// CREATE TABLE rule_position (
+///   id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+///   incarnation INTEGER NOT NULL,   -- the writer's history; a higher one replaces everything
+///   sequence    INTEGER NOT NULL,   -- last change in it
+///   writer      INTEGER NOT NULL    -- 1 where this cell wrote it, 0 where it is a copy
+/// ) STRICT;
+/// ```
+///
+/// and it has no row until something was written or received. Each function is a part of the transaction that writes the
+/// data too.
+#[derive(Clone, Copy, Debug)]
+pub struct Positions(&'static str);
+
+impl Positions {
+    /// The positions in this table.
+    #[must_use]
+    pub const fn new(table: &'static str) -> Self {
+        Self(table)
+    }
+
+    /// Where the data stands; `None` if nothing was written or received yet.
+    ///
+    /// # Errors
+    /// With a failure of the database.
+    pub async fn standing<E: Engine>(self, tx: &mut Tx<E>) -> Result<Option<Standing>, StorageError> {
+        let sql = format!("SELECT incarnation, sequence, writer FROM {} WHERE id = 1", self.0);
+        let read = |mut row: Row| {
+            let position = Position { incarnation: row.unsigned()?, sequence: row.unsigned()? };
+            Ok(Standing { position, writer: row.integer()? != 0 })
+        };
+        E::query(tx.conn(), &sql, vec![]).await?.pop().map(read).transpose()
+    }
+
+    /// Makes this cell the writer: see [`Position::of_writer`].
+    ///
+    /// # Errors
+    /// With a failure of the database.
+    pub async fn begin_history<E: Engine>(self, tx: &mut Tx<E>) -> Result<Position, StorageError> {
+        let standing = self.locked(tx).await?;
+        let position = Position::of_writer(standing, tx.now_ms());
+        if !standing.is_some_and(|standing| standing.writer) {
+            self.set(tx, position, true).await?;
+        }
+        Ok(position)
+    }
+
+    /// Makes this cell a copy again. What it wrote is a closed history: should it write once more, it begins a later one.
+    ///
+    /// # Errors
+    /// With a failure of the database.
+    pub async fn end_history<E: Engine>(self, tx: &mut Tx<E>) -> Result<(), StorageError> {
+        let sql = format!("UPDATE {} SET writer = 0 WHERE writer = 1", self.0);
+        E::execute(tx.conn(), &sql, vec![]).await?;
+        Ok(())
+    }
+
+    /// Takes the position of the next change, which is written here.
+    ///
+    /// # Errors
+    /// With a failure of the database.
+    pub async fn next<E: Engine>(self, tx: &mut Tx<E>) -> Result<Position, StorageError> {
+        let position = Position::of_writer(self.locked(tx).await?, tx.now_ms()).next();
+        self.set(tx, position, true).await?;
+        Ok(position)
+    }
+
+    /// Takes the position of a batch that was received, before its items are written.
+    ///
+    /// # Errors
+    /// If the batch does not fit ([`Batch::check`]), or with a failure of the database.
+    pub async fn advance<E: Engine, T, B: From<ReplicationError>>(
+        self,
+        tx: &mut Tx<E>,
+        batch: &Batch<T>,
+    ) -> Result<(), WorkError<B>> {
+        let standing = self.locked(tx).await?;
+        batch.check(standing).map_err(|error| WorkError::Business(error.into()))?;
+        Ok(self.set(tx, batch.position, false).await?)
+    }
+
+    /// Where the data stands and stays until the transaction ends, whoever else writes: read in the row's lock.
+    async fn locked<E: Engine>(self, tx: &mut Tx<E>) -> Result<Option<Standing>, StorageError> {
+        let sql = format!("UPDATE {} SET writer = writer WHERE id = 1", self.0);
+        E::execute(tx.conn(), &sql, vec![]).await?;
+        self.standing(tx).await
+    }
+
+    async fn set<E: Engine>(self, tx: &mut Tx<E>, position: Position, writer: bool) -> Result<(), StorageError> {
+        let sql = E::upsert(self.0, &["id"], &["id", "incarnation", "sequence", "writer"]);
+        let (incarnation, sequence) = (Value::unsigned(position.incarnation)?, Value::unsigned(position.sequence)?);
+        E::execute(tx.conn(), &sql, vec![Value::Integer(1), incarnation, sequence, i64::from(writer).into()]).await?;
+        Ok(())
+    }
+}

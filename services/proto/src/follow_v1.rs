@@ -1,0 +1,3 @@
+//! `shop.follow.v1`: who follows whom.
+
+pub use crate::generated::shop::follow::v1::*;
