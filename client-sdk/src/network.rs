@@ -103,7 +103,8 @@ impl Network {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::new(Code::FailedPrecondition, "a mesh is made within a tokio runtime"))?;
         let (settings, origin) = (Arc::new(settings), Instant::now());
-        let (pools, tallies) = (Pools::new(Arc::clone(&settings), origin), Tallies::new(settings.retries));
+        let pools = Pools::new(Arc::clone(&settings), runtime.clone(), origin);
+        let tallies = Tallies::new(settings.retries);
         let seeds = world::pools(settings.seeds.iter(), &pools, &tallies.routers);
         let known = watch::recall(&settings);
         let parts = Parts { pools: &pools, tallies: &tallies, colocated: &settings.colocated, seeds: &seeds };

@@ -5,14 +5,16 @@ use super::{
     answer::Answer,
     body::{Broken, Incoming, Messages},
     job::Job,
-    link, span,
+    link,
+    pool::Pool,
+    span,
     tally::{Tally, count},
     world::{Dice, Place, Target},
 };
 use crate::{Code, Error};
 use bytes::Bytes;
 use cell_map::CellId;
-use http::{HeaderMap, StatusCode, response::Parts};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use mesh_layers::{CallContext, Reason, error::DOMAIN, frame::Encoding, metadata};
 use mesh_policy::Idempotency;
@@ -21,7 +23,9 @@ use mesh_routing::{
     retry::{Ending, Next, Outcome},
 };
 use std::{sync::Arc, time::Instant};
+use tonic::body::Body;
 use tower::ServiceExt;
+use tracing::Span;
 
 /// Direct attempts that may miss before a call goes through a router.
 pub(super) const MISSES: u8 = 2;
@@ -63,11 +67,10 @@ pub(super) struct Progress {
     pub tally: Option<Arc<Tally>>,
 }
 
-/// What became of an attempt.
-enum Flown {
-    Landed(Landed),
+/// Why an attempt was not answered.
+enum Crash {
     /// Nothing came, or not all.
-    Broke(Outcome),
+    Broken(Outcome),
     /// Something came that no other attempt would make better.
     Bad(Error),
 }
@@ -132,18 +135,18 @@ impl Network {
             }
             let flown = match place.target {
                 Some(_) => self.fly(job, &place, until, progress, now).await,
-                None => Flown::Broke(Outcome::Unsent),
+                None => Err(Crash::Broken(Outcome::Unsent)),
             };
             let (outcome, landed) = match flown {
-                Flown::Landed(landed) => match landed.answer().outcome() {
+                Ok(landed) => match landed.answer().outcome() {
                     Outcome::Answer => {
                         tally.budget.earn();
                         return Ok(landed);
                     }
                     outcome => (outcome, Some(landed)),
                 },
-                Flown::Broke(outcome) => (outcome, None),
-                Flown::Bad(error) => return Err(error),
+                Err(Crash::Broken(outcome)) => (outcome, None),
+                Err(Crash::Bad(error)) => return Err(error),
             };
             let now = Instant::now();
             let at = if matches!(place.target, Some(Target::Router(_))) { None } else { tally.cell.as_ref() };
@@ -226,83 +229,83 @@ impl Network {
     }
 
     /// One attempt.
-    async fn fly(&self, job: &Job<'_>, place: &Place, until: Until, progress: &mut Progress, now: Instant) -> Flown {
+    async fn fly(
+        &self,
+        job: &Job<'_>,
+        place: &Place,
+        until: Until,
+        progress: &mut Progress,
+        now: Instant,
+    ) -> Result<Landed, Crash> {
         let span = span::attempt(job, place, progress.sent.saturating_add(1));
-        let flown = match &place.target {
+        let came = match &place.target {
             Some(Target::Instance(pool) | Target::Router(pool)) => {
-                let head = || job.head(&pool.authority, place.epoch.as_ref(), &span, now);
-                match pool.send(now, head).await {
-                    Err(outcome) => Flown::Broke(outcome),
-                    Ok(mut flight) => {
-                        note_sent(place, progress);
-                        match flight.body.send_data(job.frame.clone(), true) {
-                            Err(error) => Flown::Broke(link::outcome(&error)),
-                            Ok(()) => match flight.response.await {
-                                Err(error) => {
-                                    flight.trip.failed();
-                                    Flown::Broke(link::outcome(&error))
-                                }
-                                Ok(response) => {
-                                    flight.trip.answered();
-                                    let (head, stream) = response.into_parts();
-                                    let body = Incoming::Link { stream, trip: flight.trip };
-                                    self.land(head, body, until).await
-                                }
-                            },
-                        }
-                    }
-                }
+                self.send(job, place, pool, progress, &span, now).await
             }
             Some(Target::Inside(inside)) => {
                 note_sent(place, progress);
-                let mut request = job.head(&super::INSIDE, place.epoch.as_ref(), &span, now).map(|()| full(&job.frame));
+                let request = job.head(&super::INSIDE, place.epoch.as_ref(), &span, now);
+                let mut request = request.map(|()| Body::new(Full::new(job.frame.clone())));
                 place.claim(request.headers_mut());
                 let Ok(response) = inside.clone().oneshot(request).await;
-                let (head, body) = response.into_parts();
-                self.land(head, Incoming::Inside(body), until).await
+                Ok(response.map(Incoming::Inside))
             }
-            None => Flown::Broke(Outcome::Unsent),
+            None => Err(Outcome::Unsent),
         };
-        let landed = if let Flown::Landed(landed) = &flown { Some(landed.answer()) } else { None };
-        span::ended(&span, place, landed.as_ref());
+        let flown = match came {
+            Ok(response) => self.land(response, until).await,
+            Err(outcome) => Err(Crash::Broken(outcome)),
+        };
+        span::ended(&span, place, flown.as_ref().ok().map(Landed::answer).as_ref());
         flown
     }
 
+    /// One attempt over a connection, until the head of the response.
+    async fn send(
+        &self,
+        job: &Job<'_>,
+        place: &Place,
+        pool: &Arc<Pool>,
+        progress: &mut Progress,
+        span: &Span,
+        now: Instant,
+    ) -> Result<Response<Incoming>, Outcome> {
+        let mut flight = pool.send(now, || job.head(&pool.authority, place.epoch.as_ref(), span, now)).await?;
+        note_sent(place, progress);
+        flight.body.send_data(job.frame.clone(), true).map_err(|error| link::outcome(&error))?;
+        let response = flight.response.await.map_err(|error| {
+            flight.trip.failed();
+            link::outcome(&error)
+        })?;
+        flight.trip.answered();
+        Ok(response.map(|stream| Incoming::Link { stream, trip: flight.trip }))
+    }
+
     /// Reads a response as far as is wanted.
-    async fn land(&self, head: Parts, body: Incoming, until: Until) -> Flown {
+    async fn land(&self, response: Response<Incoming>, until: Until) -> Result<Landed, Crash> {
+        let (parts, body) = response.into_parts();
+        let (http, head) = (parts.status, parts.headers);
         // Trailers-only, or no gRPC at all: the status is known, and nothing after it counts.
-        if until == Until::Head || head.headers.contains_key(metadata::GRPC_STATUS) || head.status != StatusCode::OK {
-            return Flown::Landed(Landed { http: head.status, head: head.headers, rest: Rest::Body(body) });
+        if until == Until::Head || head.contains_key(metadata::GRPC_STATUS) || http != StatusCode::OK {
+            return Ok(Landed { http, head, rest: Rest::Body(body) });
         }
-        let encoding = match Encoding::of(&head.headers) {
-            Ok(encoding) => encoding,
-            Err(error) => return Flown::Bad(unreadable(&error.to_string())),
-        };
+        let encoding = Encoding::of(&head).map_err(|error| Crash::Bad(unreadable(&error.to_string())))?;
         let mut messages = Messages::new(body, encoding, self.settings.max_response);
-        let first = match messages.next().await {
-            Ok(first) => first,
-            Err(broken) => return broken.into(),
-        };
+        let first = messages.next().await?;
         if until == Until::First {
-            let rest = Rest::Stream(first, messages);
-            return Flown::Landed(Landed { http: head.status, head: head.headers, rest });
+            return Ok(Landed { http, head, rest: Rest::Stream(first, messages) });
         }
-        if first.is_some() {
-            match messages.next().await {
-                Ok(None) => {}
-                Ok(Some(_)) => return Flown::Bad(unreadable("it has more than one message")),
-                Err(broken) => return broken.into(),
-            }
+        if first.is_some() && messages.next().await?.is_some() {
+            return Err(Crash::Bad(unreadable("it has more than one message")));
         }
-        let rest = Rest::Whole(first, messages.into_trailers());
-        Flown::Landed(Landed { http: head.status, head: head.headers, rest })
+        Ok(Landed { http, head, rest: Rest::Whole(first, messages.into_trailers()) })
     }
 }
 
-impl From<Broken> for Flown {
+impl From<Broken> for Crash {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::Off(outcome) => Self::Broke(outcome),
+            Broken::Off(outcome) => Self::Broken(outcome),
             Broken::Frame(error) => Self::Bad(frame_error(&error)),
         }
     }
@@ -322,10 +325,6 @@ pub(super) fn frame_error(error: &mesh_layers::frame::FrameError) -> Error {
 
 fn unreadable(why: &str) -> Error {
     Error::new(Code::Internal, format!("the response cannot be read: {why}"))
-}
-
-fn full(frame: &Bytes) -> tonic::body::Body {
-    tonic::body::Body::new(Full::new(frame.clone()))
 }
 
 fn note_sent(place: &Place, progress: &mut Progress) {

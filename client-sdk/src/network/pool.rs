@@ -4,14 +4,16 @@
 //! that stand are crowded. After a connection failed the address counts as down: calls fail at once, nothing sent, while one
 //! task tries again, seldom when nobody asks.
 
+mod trip;
+
+pub(super) use trip::{Flight, Trip};
+
 use super::{
     link::{self, Driver, Link},
     settings::Settings,
     tally::{Tally, count},
 };
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use h2::{SendStream, client::ResponseFuture};
 use hashbrown::HashMap;
 use http::{Request, uri::Authority};
 use mesh_routing::{balance::Gauge, retry::Outcome};
@@ -26,12 +28,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 /// Calls in flight on each connection at which another one is made.
 const CROWDED: u32 = 16;
-/// A call given up without any answer after this long counts against its address.
-const SILENCE: Duration = Duration::from_secs(1);
 /// First wait before a connection is tried again; it doubles up to [`LONGEST_BACKOFF`], and a fifth more comes by chance.
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 /// Longest wait before a connection is tried again, but for chance's share.
@@ -49,6 +49,8 @@ pub(super) struct Pool {
     /// The same, as requests name it.
     pub authority: Authority,
     settings: Arc<Settings>,
+    /// The mesh's own, which connections live by: a call may be made on one that ends before them.
+    runtime: Handle,
     tally: Arc<Tally>,
     gauge: Gauge,
     origin: Instant,
@@ -69,34 +71,17 @@ pub(super) struct Pool {
     freed: Notify,
 }
 
-/// A request that was sent.
-pub(super) struct Flight {
-    /// Its response.
-    pub response: ResponseFuture,
-    /// Where the rest of its body goes, if there is one.
-    pub body: SendStream<Bytes>,
-    /// Hold it until the response has ended.
-    pub trip: Trip,
-}
-
-/// Counts a call as in flight until dropped.
-pub(super) struct Trip {
-    pool: Arc<Pool>,
-    link: Arc<Link>,
-    begun: Instant,
-    answered: bool,
-}
-
 /// All pools, by address.
 pub(super) struct Pools {
     settings: Arc<Settings>,
+    runtime: Handle,
     origin: Instant,
     by_address: Mutex<HashMap<String, Weak<Pool>>>,
 }
 
 impl Pools {
-    pub fn new(settings: Arc<Settings>, origin: Instant) -> Self {
-        Self { settings, origin, by_address: Mutex::default() }
+    pub fn new(settings: Arc<Settings>, runtime: Handle, origin: Instant) -> Self {
+        Self { settings, runtime, origin, by_address: Mutex::default() }
     }
 
     /// The pool of an address; none if it is no `host:port`. A new one is counted with `tally`.
@@ -106,7 +91,7 @@ impl Pools {
             return Some(pool);
         }
         let authority = authority(address)?;
-        let pool = Arc::new(Pool::new(address, authority, Arc::clone(&self.settings), Arc::clone(tally), self.origin));
+        let pool = Arc::new(Pool::new(address, authority, self, Arc::clone(tally)));
         pools.retain(|_, pool| pool.strong_count() > 0);
         pools.insert(address.to_owned(), Arc::downgrade(&pool));
         Some(pool)
@@ -121,14 +106,15 @@ pub(super) fn authority(address: &str) -> Option<Authority> {
 }
 
 impl Pool {
-    fn new(address: &str, authority: Authority, settings: Arc<Settings>, tally: Arc<Tally>, origin: Instant) -> Self {
+    fn new(address: &str, authority: Authority, of: &Pools, tally: Arc<Tally>) -> Self {
         Self {
             address: address.to_owned(),
             authority,
-            settings,
+            settings: Arc::clone(&of.settings),
+            runtime: of.runtime.clone(),
             tally,
             gauge: Gauge::default(),
-            origin,
+            origin: of.origin,
             links: ArcSwap::default(),
             changing: Mutex::new(0),
             opening: AtomicBool::new(false),
@@ -175,15 +161,13 @@ impl Pool {
                 Some(link) => (link, now),
                 None => (self.wait_for_link().await?, Instant::now()),
             };
-            link.begin();
-            let trip = Trip { pool: Arc::clone(self), link, begun, answered: false };
-            self.gauge.begin();
-            match trip.link.open(head()) {
+            let trip = Trip::begin(self, link, begun);
+            match trip.open(head()) {
                 Ok((response, body)) => return Ok(Flight { response, body, trip }),
                 // The peer said GOAWAY, or the connection broke a moment ago.
                 Err(error) => {
                     tracing::debug!(address = self.address, %error, "connection takes no more calls");
-                    self.lost(trip.link.id);
+                    self.lost(trip.link());
                 }
             }
         }
@@ -228,7 +212,7 @@ impl Pool {
     /// Makes a connection in the background, unless one is being made.
     fn open(self: &Arc<Self>) {
         if !self.opening.load(SeqCst) && !self.opening.swap(true, SeqCst) {
-            tokio::spawn(keep_opening(Arc::downgrade(self), Arc::clone(&self.asked)));
+            self.runtime.spawn(keep_opening(Arc::downgrade(self), Arc::clone(&self.asked)));
         }
     }
 
@@ -278,7 +262,7 @@ impl Pool {
     fn add(self: &Arc<Self>, link: Link, driver: Driver) {
         let (id, pool, settings) = (link.id, Arc::downgrade(self), Arc::clone(&self.settings));
         self.change(|links| links.push(Arc::new(link)));
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             link::drive(driver, &settings).await;
             if let Some(pool) = pool.upgrade() {
                 pool.lost(id);
@@ -335,38 +319,6 @@ async fn keep_opening(pool: Weak<Pool>, asked: Arc<Notify>) {
         let Some(pool) = pool.upgrade() else { return };
         if pool.try_open().await {
             return;
-        }
-    }
-}
-
-impl Trip {
-    /// The head of the response came.
-    pub fn answered(&mut self) {
-        let now = Instant::now();
-        self.answered = true;
-        self.pool.gauge.answered(now - self.begun, now - self.pool.origin);
-        self.link.answered();
-        if self.pool.strikes.load(Relaxed) != 0 {
-            self.pool.strikes.store(0, Relaxed);
-        }
-    }
-
-    /// The connection or stream broke.
-    pub fn failed(&mut self) {
-        self.answered = true;
-        self.pool.gauge.failed(self.pool.origin.elapsed());
-    }
-}
-
-impl Drop for Trip {
-    fn drop(&mut self) {
-        if !self.answered && self.begun.elapsed() >= SILENCE {
-            self.pool.gauge.failed(self.pool.origin.elapsed());
-        }
-        self.pool.gauge.end();
-        self.link.end();
-        if self.pool.waiting.load(SeqCst) > 0 {
-            self.pool.freed.notify_one();
         }
     }
 }

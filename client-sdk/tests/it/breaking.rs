@@ -2,7 +2,7 @@
 
 use crate::{
     server::Server,
-    world::{Router, Told, cell, mesh, nowhere, user},
+    world::{Router, Told, builder, cell, mesh, nowhere, ready, user},
 };
 use client_sdk::Code;
 use h2::Reason;
@@ -115,6 +115,25 @@ async fn a_server_that_is_killed_loses_what_it_was_doing_and_no_more() {
     let again = Server::start_at(address, |asked| async move { asked.echo("b") }).await;
     crate::world::eventually(async || depot.put(&user("b", 0)).await.is_ok_and(|reply| reply.value.text == "b")).await;
     assert!(!again.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_no_ping_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut silent = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            silent.push(socket);
+        }
+    });
+    let router = Router::start(Told::new(&[])).await;
+    router.told.send_modify(|told| told.instances = vec![("b", address)]);
+    let often = std::time::Duration::from_millis(100);
+    let (_mesh, depot) = ready(builder(&router).keep_alive(Some(often), often)).await;
+    let error = crate::world::within(depot.put(&user("b", 0)).into_future()).await.unwrap_err();
+    assert_eq!((error.reason(), error.attempts()), (Some("CELL_UNREACHABLE"), 1), "it may have been seen");
+    assert_eq!(crate::world::within(depot.get(&user("b", 0)).into_future()).await.unwrap().value.text, "router");
 }
 
 #[tokio::test]

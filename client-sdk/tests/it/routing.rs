@@ -162,6 +162,20 @@ async fn a_mesh_needs_seeds_that_are_addresses() {
 }
 
 #[tokio::test]
+async fn connections_outlive_the_runtime_of_a_call_that_made_them() {
+    let cells = Cells::start().await;
+    let (_mesh, depot) = mesh(&cells.router).await;
+    let (there, user) = (depot.clone(), user("b", 0));
+    let call = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(there.put(&user).into_future()).unwrap().value.text
+    };
+    assert_eq!(tokio::task::spawn_blocking(call).await.unwrap(), "b");
+    assert_eq!(depot.put(&crate::world::user("b", 0)).await.unwrap().value.text, "b");
+    assert_eq!(cells.b.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_closed_mesh_sends_nothing() {
     let cells = Cells::start().await;
     let (mesh, depot) = mesh(&cells.router).await;
