@@ -5,7 +5,7 @@ use super::{
     steps, there,
 };
 use crate::{
-    Db, Engine, IdempotencyKey, Standing, TxError, TxKind, TxObserver, TxOutcome, WorkError,
+    Class, Db, Engine, IdempotencyKey, Standing, TxError, TxKind, TxObserver, TxOutcome, WorkError,
     conformance::idempotency::Receipt,
 };
 use cell_map::{UserEpoch, UserKey};
@@ -31,7 +31,7 @@ async fn position<E: Engine>(db: &Db<E>, key: &UserKey) -> u64 {
 }
 
 /// A write that tells its own position.
-async fn write<E: Engine>(db: &Db<E>, key: &UserKey, item: i64) -> u64 {
+async fn try_write<E: Engine>(db: &Db<E>, key: &UserKey, item: i64) -> Result<u64, TxError<SuiteError>> {
     let (request, owned) = (plain(key), key.clone());
     let written = db.fenced(&request, move |tx| {
         Box::pin(async move {
@@ -41,7 +41,24 @@ async fn write<E: Engine>(db: &Db<E>, key: &UserKey, item: i64) -> u64 {
             Work::Ok(position)
         })
     });
-    written.await.expect("home")
+    written.await
+}
+
+async fn write<E: Engine>(db: &Db<E>, key: &UserKey, item: i64) -> u64 {
+    try_write(db, key, item).await.expect("home")
+}
+
+/// Writes until it gets its turn; the position, if the write is one that asks for it.
+async fn patient<E: Engine>(db: &Db<E>, key: &UserKey, asks: bool) -> Option<u64> {
+    loop {
+        let written =
+            if asks { try_write(db, key, 1).await.map(Some) } else { put(db, key, 1, 1).await.map(|()| None) };
+        match written {
+            Ok(position) => return position,
+            Err(TxError::Storage(error)) if error.class() == Class::Retry => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn key(request_id: &str) -> IdempotencyKey {
@@ -128,23 +145,25 @@ pub async fn positions_have_no_gaps<F: Factory>(factory: &F) {
     let (place, one) = database(factory).await;
     let two = another(factory, &place).await;
     let user = key_of(&here(), 0);
-    let writes: u64 = if soak() { 5_000 } else { 120 };
+    let (writers, each): (u64, u64) = (8, if soak() { 500 } else { 15 });
+    let writes = writers * each;
     let mut rng = seeded("positions_have_no_gaps");
-    let writers = (0..writes).map(|n| {
+    let writers = (0..writers).map(|n| {
         let (db, user) = (if n % 2 == 0 { one.clone() } else { two.clone() }, user.clone());
-        let (delay, asks) = (Duration::from_micros(rng.random_range(0..20_000)), rng.random_bool(0.5));
+        let plan: Vec<_> =
+            (0..each).map(|_| (Duration::from_micros(rng.random_range(0..2_000)), rng.random_bool(0.5))).collect();
         tokio::spawn(async move {
-            sleep(delay).await;
-            if asks {
-                return Some(write(&db, &user, 1).await);
+            let mut told = vec![];
+            for (delay, asks) in plan {
+                sleep(delay).await;
+                told.extend(patient(&db, &user, asks).await);
             }
-            put(&db, &user, 1, 1).await.expect("home");
-            None
+            told
         })
     });
     let writers: Vec<_> = writers.collect();
     let mut seen = 0;
-    while seen < writes {
+    while seen < writes && !writers.iter().all(tokio::task::JoinHandle::is_finished) {
         let (request, owned) = (plain(&user), user.clone());
         let read = one.fenced_read(&request, move |tx| {
             Box::pin(async move {
@@ -161,11 +180,12 @@ pub async fn positions_have_no_gaps<F: Factory>(factory: &F) {
     }
     let mut told = BTreeSet::new();
     for writer in writers {
-        if let Some(position) = writer.await.expect("no panic") {
+        for position in writer.await.expect("no panic") {
             assert!(told.insert(position), "position {position} was given twice");
         }
     }
     assert!(told.iter().all(|position| (1..=writes).contains(position)));
+    assert_eq!(position(&two, &user).await, writes);
     println!("figure: positions N={writes}");
 }
 
@@ -284,7 +304,7 @@ pub async fn what_others_commit_is_not_overlooked<F: Factory>(factory: &F) {
         async move {
             for n in 0..writes {
                 let by = if n % 7 == 0 { &other } else { &db };
-                put(by, &user, 1, 1).await.expect("home");
+                patient(by, &user, false).await;
             }
         }
     });
