@@ -96,13 +96,15 @@ impl Restrictions {
         self.now.subscribe()
     }
 
-    /// Looks at the file for ever, and holds the sending end for as long. What cannot be read changes nothing: an operator's slip must not lift a restriction.
+    /// Looks at the file for ever, and holds the sending end for as long. What cannot be read, or was not there at two looks
+    /// in a row, changes nothing: neither an operator's slip nor half a file must lift a restriction.
     pub async fn follow(&self) {
         let Some(path) = &self.file else { return std::future::pending().await };
-        let mut fault = None;
+        let (mut fault, mut before) = (None, None);
         loop {
             tokio::time::sleep(LOOK).await;
             match read(path) {
+                Ok(read) if before.as_ref() != Some(&read) => before = Some(read),
                 Ok(read) => {
                     fault = None;
                     self.now.send_if_modified(|now| {

@@ -108,6 +108,8 @@ impl<'a, M: Method> Call<'a, M> {
     /// If name or value are no metadata, or the name is the mesh's or gRPC's own.
     pub fn metadata(mut self, name: &str, value: &str) -> Result<Self, Error> {
         let bad = |what: String| Error::new(crate::Code::InvalidArgument, what);
+        let lower = name.to_ascii_lowercase();
+        let name = lower.as_str();
         let reserved = ["cellmesh-", "grpc-"].iter().any(|prefix| name.starts_with(prefix));
         if reserved || ["te", "content-type", "user-agent", "host", "connection"].contains(&name) {
             return Err(bad(format!("metadata \"{name}\" belongs to the mesh or to gRPC")));

@@ -173,6 +173,16 @@ impl Error {
         self.0.attempts
     }
 
+    /// Whether the service refuses the request for what it says or for the state of things, and not the mesh for the sake
+    /// of the way: what the mesh says of homes has reasons of its own.
+    pub(crate) fn refuses_request(&self) -> bool {
+        use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange};
+        let codes = [AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange];
+        let own = ["BAD_REQUEST", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"];
+        codes.contains(&self.code())
+            && (self.domain() != "cellmesh" || self.reason().is_some_and(|why| own.contains(&why)))
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self

@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use cell_map::{KeyError, UserKey};
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
-use mesh_layers::frame::HEADER_LEN;
+use mesh_layers::{CallContext, frame::HEADER_LEN};
 use prost::Message;
 use std::{
     sync::Arc,
@@ -107,6 +107,11 @@ fn prepare<M: Method>(
 ) -> Result<Box<Outgoing<M>>, Error> {
     let (policy, limits) = (slot.policy, slot.limits.get());
     let (key, key_in_metadata) = method::prepare::<M>(&mut request, &options)?;
+    // What a served call makes others do counts as its own doing (OWN-9). Noted here, in the caller's task: a shared call
+    // is driven by others' too.
+    if !policy.reads() {
+        CallContext::with_current(CallContext::note_fenced_commit);
+    }
     let made = now();
     let deadline = mesh.deadline(made, policy, &options)?;
     let deadline = limits.max_deadline.map_or(deadline, |max| deadline.min(made + max));
@@ -166,6 +171,11 @@ pub(crate) async fn send<M: Method>(outgoing: &Outgoing<M>, call: WireCall) -> A
 }
 
 impl<M: Method> Outgoing<M> {
+    /// Whether it may be sent again once it may have been processed.
+    pub fn repeatable(&self) -> bool {
+        self.slot.policy.repeatable() && !self.kin.no_retry
+    }
+
     /// Where calls of its method with this key go now.
     pub fn destination(&self, key: Option<&UserKey>) -> Destination {
         self.mesh.wire().destination(self.slot.policy, key.map(UserKey::as_bytes))
@@ -180,7 +190,7 @@ impl<M: Method> Outgoing<M> {
             deadline: self.deadline,
             fresh: self.fresh.clone(),
             metadata: self.metadata.clone(),
-            wants: Wants { key_in_metadata: self.key_in_metadata, no_retry: self.kin.no_retry, among_others: false },
+            wants: Wants { key_in_metadata: self.key_in_metadata, no_retry: self.kin.no_retry, ..Wants::default() },
         }
     }
 }

@@ -78,6 +78,11 @@ impl<T> Reply<T> {
 }
 
 impl Source {
+    /// Whether it is data past its lease.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self, Self::Local { stale: true, .. })
+    }
+
     /// The cell that answered, where one did and said so.
     #[must_use]
     pub fn cell(&self) -> Option<&CellId> {

@@ -1,7 +1,7 @@
 //! What one request of a service asks of others: asked once, and together.
 
 use crate::{
-    Call, Error, Fresh, Method, Reply, Slot, Source,
+    Call, Error, Fresh, Method, Reply, Slot, Source, UserKey,
     ladder::{self, Answer},
     shared::{Shared, WeakShared},
     stats::Counts,
@@ -13,6 +13,7 @@ use std::{
     any::{Any, TypeId},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::time::timeout_at;
 
 /// Most answers that a scope keeps.
 const MOST_ANSWERS: usize = 10_000;
@@ -49,6 +50,8 @@ type Answers<M> = HashMap<Question, Known<M>>;
 struct Question {
     request: Bytes,
     principal: Option<Arc<str>>,
+    /// The user, where the message does not name him.
+    user_key: Option<UserKey>,
 }
 
 enum Known<M: Method> {
@@ -88,16 +91,26 @@ impl RequestScope {
             return Ok(reply);
         }
         let request = prost::Message::encode_to_vec(&call.request).into();
-        let question = Question { request, principal: options.principal.clone() };
+        let question = Question { request, principal: options.principal.clone(), user_key: options.user_key.clone() };
         let slot = Slot::clone(call.slot);
         let (answer, call) = match self.find(call, question) {
             Found::New(asked) => return asked.await.unwrap_or_else(ladder::broken::<M>),
             Found::Answered(reply) => (Ok(reply), None),
-            Found::Asked(asked, call) => (asked.await.unwrap_or_else(ladder::broken::<M>), Some(call)),
+            Found::Asked(asked, mut call) => {
+                let ends = call.mesh.deadline(ladder::now(), slot.0.policy, &call.options)?;
+                let answer = match timeout_at(ends.into(), asked).await {
+                    Ok(answer) => answer.unwrap_or_else(ladder::broken::<M>),
+                    Err(_) => return Err(Error::deadline_exceeded().in_method(slot.0.policy.path)),
+                };
+                call.options.deadline = Some(ends.saturating_duration_since(ladder::now()));
+                (answer, Some(call))
+            }
         };
         match (answer, call) {
             // The one who asked may have had another deadline.
             (Err(_), Some(call)) => ladder::remote(call).await,
+            // Nor need he have wanted it fresh.
+            (Ok(reply), Some(call)) if reply.source.is_stale() => ladder::remote(call).await,
             (answer, _) => answer.map(|mut reply| {
                 Counts::add(&slot.0.counts.remembered);
                 reply.source = Source::Remembered { cell: reply.source.cell().cloned() };
@@ -162,8 +175,11 @@ impl RequestScope {
             return;
         }
         match answer {
-            Ok(reply) => drop(memory.answers::<M>().insert(question, Known::Answered(reply.clone()))),
-            Err(_) => {
+            // What is past its lease is for whoever asked for such.
+            Ok(reply) if !reply.source.is_stale() => {
+                memory.answers::<M>().insert(question, Known::Answered(reply.clone()));
+            }
+            _ => {
                 memory.answers::<M>().remove(&question);
                 memory.len -= 1;
             }

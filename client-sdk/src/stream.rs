@@ -91,7 +91,7 @@ async fn open<M: Method>(call: Call<'_, M>) -> Result<Streaming<M::Response>, Er
     let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = deadline(policy, &options)?;
     let frame = frame(&request)?;
-    let wants = Wants { key_in_metadata, no_retry: options.no_retry, among_others: false };
+    let wants = Wants { key_in_metadata, no_retry: options.no_retry, ..Wants::default() };
     let wire = WireCall { policy, frame, key, deadline, fresh: options.fresh, metadata: options.metadata, wants };
     Counts::add(&counts.wire);
     let stream = mesh.wire().stream(wire).await.inspect_err(|_| {

@@ -40,6 +40,8 @@ pub(crate) struct Wants {
     /// The message names other users than its key too. An answer about a user's home (`WRONG_CELL`, `MOVING`) may then
     /// speak of any of them: it is not learnt, followed or waited for, but returned; the callers ask for each alone.
     pub among_others: bool,
+    /// It goes through a router: it was put together for one.
+    pub by_router: bool,
 }
 
 /// Its answer.

@@ -7,7 +7,7 @@ use super::{
     lane::Lane,
 };
 use crate::{
-    Code, Error, Fresh, Method, MethodPolicy, Reply, Scope, Source,
+    Code, Error, Fresh, Method, Reply, Scope, Source,
     ladder::{self, Outgoing},
     stats::Counts,
     wire::{Destination, WireReply},
@@ -68,6 +68,10 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
     let first = &riders[0].outgoing;
     let counts = &first.slot.counts;
     let several_users = calls.clone().any(|call| call.key != first.key);
+    // They were put together for one place; a new map may have parted them, or a router is to find their homes.
+    let home = first.destination(first.key.as_ref());
+    let same = |call: &Box<Outgoing<M>>| call.destination(call.key.as_ref()) == home;
+    let one_cell = home != Destination::Router && (!several_users || calls.clone().all(same));
     let ends = calls.clone().map(|call| call.deadline).min().unwrap_or(now);
     let alone = items.len() == 1;
 
@@ -78,6 +82,7 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
     call.deadline = ends;
     call.fresh = freshest(calls.map(|call| &call.fresh));
     call.wants.among_others = several_users;
+    call.wants.by_router = several_users && !one_cell;
     if !alone {
         call.policy = glue.policy;
         call.deadline = glue.policy.max_deadline.map_or(ends, |max| ends.min(now + max));
@@ -100,7 +105,7 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
         first.slot.lanes.pause(ladder::now());
     }
     for Rider { seat, outgoing } in riders {
-        let end = match whole.says_nothing_of(outgoing.slot.policy, outgoing.deadline) {
+        let end = match whole.says_nothing_of(outgoing.repeatable(), outgoing.deadline) {
             true => End::Again(outgoing),
             false => End::Answered(Err(whole.error.clone())),
         };
@@ -193,9 +198,8 @@ fn deliver<M: Method>(
 /// Whether an item may have failed because its user lives elsewhere, or moves, which only a call of its own follows: the
 /// status of an item has no room for the mesh's details. A router has followed moves itself.
 fn may_be_elsewhere<M: Method>(code: Code, outgoing: &Outgoing<M>) -> bool {
-    let policy = outgoing.slot.policy;
-    policy.scope == Scope::User
-        && policy.repeatable()
+    outgoing.slot.policy.scope == Scope::User
+        && outgoing.repeatable()
         && match code {
             Code::FailedPrecondition => true,
             Code::Unavailable => outgoing.destination(outgoing.key.as_ref()) != Destination::Router,
@@ -216,11 +220,11 @@ impl Whole {
     /// Whether the failure says nothing of one item: the batch ended before the item's deadline, an answer speaks of
     /// another item's user or of what another item's caller wrote into it, or the batch RPC is broken. What says that the
     /// server is in trouble holds for each item: many calls instead of one would not help it.
-    fn says_nothing_of(&self, policy: &MethodPolicy, deadline: Instant) -> bool {
+    fn says_nothing_of(&self, repeatable: bool, deadline: Instant) -> bool {
         if self.is_batch && is_about_home(&self.error) && self.error.reason() != Some("MOVED") {
             return true;
         }
-        if !policy.repeatable() {
+        if !repeatable {
             return false;
         }
         match self.error.code() {

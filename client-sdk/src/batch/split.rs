@@ -36,7 +36,9 @@ pub(crate) async fn split<M: Method>(mut outgoing: Box<Outgoing<M>>, glue: Split
         let answer = ladder::send(&outgoing, call).await;
         match answer {
             // Of whom it speaks, each key tells when it is asked for alone.
-            Err(error) if first.several_users && is_about_home(&error) => by_key(keys(&outgoing, glue)?, &outgoing),
+            Err(error) if first.several_users && may_go_on(&error, &outgoing) => {
+                by_key(keys(&outgoing, glue)?, &outgoing)
+            }
             answer => return answer,
         }
     } else {
@@ -44,6 +46,12 @@ pub(crate) async fn split<M: Method>(mut outgoing: Box<Outgoing<M>>, glue: Split
     };
     let outcomes = join_all(parts.into_iter().map(|part| send(&outgoing, glue, part))).await;
     merge(&outgoing, glue, outcomes.into_iter().flatten().collect())
+}
+
+/// Whether each user's items may be sent alone after such an answer: it speaks of homes, and nothing was done that would
+/// be done twice. `MOVED` says that something may have been (OWN-9).
+fn may_go_on<M: Method>(error: &Error, outgoing: &Outgoing<M>) -> bool {
+    is_about_home(error) && (error.reason() != Some("MOVED") || outgoing.repeatable())
 }
 
 /// What the first item tells of all.
@@ -125,7 +133,7 @@ fn by_key<M: Method>(keys: Vec<Option<UserKey>>, outgoing: &Outgoing<M>) -> Vec<
 async fn send<M: Method>(outgoing: &Outgoing<M>, glue: SplitGlue<M>, part: Part) -> Vec<Outcome<M>> {
     let outcome = send_once(outgoing, glue, &part).await;
     match &outcome.answer {
-        Err(error) if part.several_users && is_about_home(error) => {}
+        Err(error) if part.several_users && may_go_on(error, outgoing) => {}
         _ => return vec![outcome],
     }
     let keys = match keys(outgoing, glue) {

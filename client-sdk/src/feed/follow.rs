@@ -1,7 +1,7 @@
 //! Follows a feed: opens its stream, applies what it says, and opens it anew when it ends, is cut, falls silent or late.
 
 use super::{
-    Clock, Feed, LocalSettings, Moment, Position,
+    Clock, Feed, FeedEvent, LocalSettings, Moment, Position,
     pause::Pause,
     snapshot::Place,
     track::{Batch, Step, Track, TrackError},
@@ -49,15 +49,10 @@ impl FollowError {
     fn is_hopeless(&self) -> bool {
         match self {
             Self::TooLarge { .. } | Self::Unreadable(_) => true,
-            Self::Stream(error) if error.domain() != "cellmesh" => matches!(
-                error.code(),
-                Code::Unimplemented
-                    | Code::PermissionDenied
-                    | Code::Unauthenticated
-                    | Code::InvalidArgument
-                    | Code::NotFound
-                    | Code::FailedPrecondition
-            ),
+            Self::Stream(error) => {
+                matches!(error.code(), Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated)
+                    || error.refuses_request()
+            }
             _ => false,
         }
     }
@@ -176,7 +171,11 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
             let received = clock.now();
             let message = <F::Stream as Method>::Response::decode(&bytes[..]);
             let message = message.map_err(|error| FollowError::Unreadable(error.to_string()))?;
-            let step = track.take(received, F::read(message).map_err(FollowError::Unreadable)?)?;
+            let message = F::read(message).map_err(FollowError::Unreadable)?;
+            if matches!(&message.event, FeedEvent::Piece(piece) if piece.snapshot_start) {
+                snapshot_bytes = 0;
+            }
+            let step = track.take(received, message)?;
             if track.in_snapshot() {
                 snapshot_bytes += bytes.len();
                 self.check_size(snapshot_bytes)?;

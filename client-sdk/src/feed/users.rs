@@ -184,10 +184,12 @@ impl<F: UserFeed> Inner<F> {
 
     /// A user's data takes so many bytes now: others go out if that is too much, or he.
     fn holds(&self, user: &User<F::Snapshot>, bytes: usize) {
+        // First: whoever lets the user go meanwhile takes away what was added.
+        self.bytes.fetch_add(bytes, Relaxed);
         let Ok(before) = user.bytes.fetch_update(Relaxed, Relaxed, |before| (before != GONE).then_some(bytes)) else {
+            self.bytes.fetch_sub(bytes, Relaxed);
             return;
         };
-        self.bytes.fetch_add(bytes, Relaxed);
         self.bytes.fetch_sub(before, Relaxed);
         if let Some(first) = user.place.first() {
             self.counts.first_data_ns.store(u64::try_from(first.as_nanos()).unwrap_or(u64::MAX), Relaxed);

@@ -11,7 +11,7 @@ use super::{
     counts::Counts,
 };
 use crate::{
-    Code, Error, Fresh, Method, MethodPolicy,
+    Error, Fresh, Method, MethodPolicy,
     feed::Moment,
     ladder,
     wire::{Wants, WireCall},
@@ -133,7 +133,5 @@ async fn ask<L: LocalLogic>(of: &Answerer<L>, request: &Request<L>) -> Option<Op
 
 /// Whether a service says so about the request itself, which a logic that answers it contradicts.
 fn refuses(error: &Error) -> bool {
-    use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange};
-    let codes = [AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange];
-    error.domain() != "cellmesh" && codes.contains(&error.code())
+    error.refuses_request()
 }

@@ -2,7 +2,10 @@
 
 use crate::feed::Moment;
 use std::{
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicI64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,10 +30,11 @@ impl Wall {
     /// Milliseconds since 1970 at this moment, which is now.
     #[inline]
     pub fn ms(&self, now: Moment) -> i64 {
-        if now.since(Moment(self.read.load(Relaxed))) >= ALIKE {
+        if now.since(Moment(self.read.load(Acquire))) >= ALIKE {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             self.offset_ms.store(i64::try_from(since).unwrap_or(i64::MAX).saturating_sub(now.0 / NANOS), Relaxed);
-            self.read.store(now.0, Relaxed);
+            // After the offset: who sees that it was read lately sees what was read.
+            self.read.store(now.0, Release);
         }
         self.offset_ms.load(Relaxed).saturating_add(now.0 / NANOS)
     }

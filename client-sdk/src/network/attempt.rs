@@ -240,6 +240,7 @@ impl Network {
         let span = span::attempt(job, place, progress.sent.saturating_add(1));
         let came = match &place.target {
             Some(Target::Instance(pool) | Target::Router(pool)) => {
+                let pool = if until == Until::First { pool.for_streams() } else { pool };
                 self.send(job, place, pool, progress, &span, now).await
             }
             Some(Target::Inside(inside)) => {

@@ -15,6 +15,7 @@ use h2::SendStream;
 use http::Response;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use mesh_layers::CallContext;
 use mesh_routing::retry::{Ending, Outcome};
 use std::{
     future::poll_fn,
@@ -50,6 +51,8 @@ impl Network {
     /// # Errors
     /// Why it ends without an answer.
     pub(crate) async fn pass_on(&self, job: Job<'_>, body: Body) -> Result<Response<Body>, Error> {
+        // Nothing is known of it but that it may have done something (OWN-9).
+        CallContext::with_current(CallContext::note_fenced_commit);
         let deadline = job.deadline.into();
         let passing = self.pass_stream(job, body);
         timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(Error::deadline_exceeded()))
@@ -131,7 +134,11 @@ impl Drop for Upload {
 
 /// Sends a body as fast as the other side takes it. Where it ends early the stream is reset: the response says so.
 async fn upload(mut body: Body, mut to: SendStream<Bytes>) {
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            to.send_reset(h2::Reason::CANCEL);
+            return;
+        };
         let sent = match frame.into_data() {
             Ok(data) => send(data, &mut to).await,
             Err(frame) => {

@@ -20,7 +20,7 @@ use mesh_routing::{balance::Gauge, retry::Outcome};
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
@@ -36,6 +36,8 @@ const CROWDED: u32 = 16;
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 /// Longest wait before a connection is tried again, but for chance's share.
 const LONGEST_BACKOFF: Duration = Duration::from_millis(800);
+/// Most connections to an address for server streams: a few thousand streams.
+const STREAM_LINKS: usize = 64;
 /// Connections that are tried for one call, should they refuse.
 const TRIES: usize = 3;
 /// Nobody asks for an address when the last call that did came so long ago.
@@ -69,6 +71,10 @@ pub(super) struct Pool {
     waiting: AtomicU32,
     changed: Notify,
     freed: Notify,
+    /// Most connections.
+    most: usize,
+    /// Connections for server streams, which last: calls find room whatever is watched.
+    streams: OnceLock<Arc<Pool>>,
 }
 
 /// All pools, by address.
@@ -91,7 +97,9 @@ impl Pools {
             return Some(pool);
         }
         let authority = authority(address)?;
-        let pool = Arc::new(Pool::new(address, authority, self, Arc::clone(tally)));
+        let (settings, runtime) = (Arc::clone(&self.settings), self.runtime.clone());
+        let most = settings.links;
+        let pool = Arc::new(Pool::new(address, authority, settings, runtime, self.origin, Arc::clone(tally), most));
         pools.retain(|_, pool| pool.strong_count() > 0);
         pools.insert(address.to_owned(), Arc::downgrade(&pool));
         Some(pool)
@@ -106,15 +114,23 @@ pub(super) fn authority(address: &str) -> Option<Authority> {
 }
 
 impl Pool {
-    fn new(address: &str, authority: Authority, of: &Pools, tally: Arc<Tally>) -> Self {
+    fn new(
+        address: &str,
+        authority: Authority,
+        settings: Arc<Settings>,
+        runtime: Handle,
+        origin: Instant,
+        tally: Arc<Tally>,
+        most: usize,
+    ) -> Self {
         Self {
             address: address.to_owned(),
             authority,
-            settings: Arc::clone(&of.settings),
-            runtime: of.runtime.clone(),
+            settings,
+            runtime,
             tally,
             gauge: Gauge::default(),
-            origin: of.origin,
+            origin,
             links: ArcSwap::default(),
             changing: Mutex::new(0),
             opening: AtomicBool::new(false),
@@ -125,7 +141,19 @@ impl Pool {
             waiting: AtomicU32::new(0),
             changed: Notify::new(),
             freed: Notify::new(),
+            most,
+            streams: OnceLock::new(),
         }
+    }
+
+    /// The same address for server streams, over connections of their own.
+    pub fn for_streams(&self) -> &Arc<Self> {
+        self.streams.get_or_init(|| {
+            let (settings, runtime, tally) =
+                (Arc::clone(&self.settings), self.runtime.clone(), Arc::clone(&self.tally));
+            let authority = self.authority.clone();
+            Arc::new(Self::new(&self.address, authority, settings, runtime, self.origin, tally, STREAM_LINKS))
+        })
     }
 
     /// Load and health of the address.
@@ -179,7 +207,7 @@ impl Pool {
         let links = self.links.load();
         let link = links.iter().min_by_key(|link| link.in_flight())?;
         let in_flight = link.in_flight();
-        if in_flight >= CROWDED && links.len() < self.settings.links {
+        if in_flight >= CROWDED && links.len() < self.most {
             self.open();
         }
         (in_flight < self.settings.streams).then(|| Arc::clone(link))
@@ -197,10 +225,10 @@ impl Pool {
             }
             if self.links.load().is_empty() {
                 self.ask();
+                self.open();
                 if self.is_down() {
                     return Err(Outcome::Unsent);
                 }
-                self.open();
             }
             tokio::select! {
                 () = freed => {}
@@ -236,6 +264,8 @@ impl Pool {
         };
         if done {
             self.opening.store(false, SeqCst);
+            // What stood when it was looked at may have been lost since, by one who saw that somebody connects.
+            self.see_to_it();
         }
         self.changed.notify_waiters();
         done
@@ -280,6 +310,8 @@ impl Pool {
         // One that accepts and closes is no better than one that refuses.
         if of_use == Some(false) {
             self.strike();
+        } else {
+            self.see_to_it();
         }
         self.changed.notify_waiters();
     }
@@ -288,6 +320,11 @@ impl Pool {
     fn strike(self: &Arc<Self>) {
         self.strikes.fetch_add(1, Relaxed);
         self.change(|_| {});
+        self.see_to_it();
+    }
+
+    /// What is down is tried again, whoever is to notice that it is up.
+    fn see_to_it(self: &Arc<Self>) {
         if self.is_down() {
             self.open();
         }

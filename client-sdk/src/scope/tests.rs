@@ -56,6 +56,34 @@ async fn what_was_read_is_not_asked_for_again_within_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn users_whom_the_message_does_not_name_do_not_get_each_others_answers() {
+    let probe = Probe::slow(ms(5));
+    let look = Client::<Look>::new(&probe.mesh());
+    let scope = RequestScope::default();
+    for (user, calls) in [("carl", 1), ("dora", 2), ("carl", 2)] {
+        let call = look.get("").user_key(user).expect("a key");
+        scope.load(call).await.expect("it is answered");
+        assert_eq!(probe.count(), calls, "{user}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_load_keeps_his_own_deadline() {
+    let probe = Probe::slow(ms(500));
+    let look = Client::<Look>::new(&probe.mesh());
+    let scope = RequestScope::default();
+    let patient = scope.load(look.get("ann").deadline(ms(2_000)));
+    let hurried = async {
+        tokio::task::yield_now().await;
+        let start = tokio::time::Instant::now();
+        let error = scope.load(look.get("ann").deadline(ms(30))).await.expect_err("too late");
+        assert_eq!((error.code(), start.elapsed()), (Code::DeadlineExceeded, ms(30)));
+    };
+    let (answer, ()) = futures_util::join!(patient, hurried);
+    answer.expect("the other is not harmed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_that_want_to_be_fresh_go_through() {
     let probe = Probe::slow(ms(5));
     let look = Client::<Look>::new(&probe.mesh());

@@ -217,8 +217,13 @@ impl Retry {
 
     /// The wait, up to a fifth longer so that waiters spread, if it ends before the deadline.
     fn wait(&self, wait: Duration, now: Instant, chance: u64) -> Option<Duration> {
+        // A server may tell any duration.
+        let left = self.deadline.saturating_duration_since(now);
+        if wait >= left {
+            return None;
+        }
         let wait = wait + wait.mul_f64((chance % 1024) as f64 / 5120.0);
-        (now + wait < self.deadline).then_some(wait)
+        (wait < left).then_some(wait)
     }
 }
 
@@ -333,6 +338,12 @@ mod tests {
         let silent = Outcome::Moving { retry_after: None, unprocessed: true };
         assert_eq!(backoff.next(&silent), Next::Park(FIRST_WAIT));
         assert_eq!(backoff.next(&silent), Next::Park(FIRST_WAIT * 2));
+    }
+
+    #[test]
+    fn no_told_wait_is_too_long_to_be_understood() {
+        let told = Outcome::Unavailable(Advice::After(Duration::MAX));
+        assert_eq!(Case::of_client(10, true).next(&told), Next::Relay);
     }
 
     #[test]

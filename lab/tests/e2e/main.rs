@@ -8,5 +8,6 @@ mod kill;
 mod mesh;
 mod planted;
 mod private_proto;
+mod sdk;
 mod stale_map;
 mod traces;

@@ -24,6 +24,8 @@ pub(super) enum Part {
     Unit,
     /// Examples in the documentation
     Docs,
+    /// A crate of somebody else's, outside the workspace, that uses the client SDK
+    Stranger,
     /// Tests of whole processes
     E2e,
     /// The demo, from its start to Ctrl-C
@@ -43,7 +45,14 @@ impl Part {
             Self::Deny => tool == Tool::CargoDeny,
             Self::Buf => tool == Tool::Buf,
             Self::E2e | Self::Demo => tool == Tool::Grpcurl,
-            Self::Fmt | Self::Layers | Self::Clippy | Self::Doc | Self::Build | Self::Unit | Self::Docs => false,
+            Self::Fmt
+            | Self::Layers
+            | Self::Clippy
+            | Self::Doc
+            | Self::Build
+            | Self::Unit
+            | Self::Docs
+            | Self::Stranger => false,
         }
     }
 }

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod logic;
+
+pub use logic::follow::{FollowCheck, FollowFeed};
+
+/// Clients of `shop.catalog.v1`.
+pub mod catalog {
+    client_sdk::include_proto!("shop.catalog.v1");
+}
+
+/// Clients of `shop.follow.v1`.
+pub mod follow {
+    client_sdk::include_proto!("shop.follow.v1");
+}
+
+/// Clients of `shop.member.v1`.
+pub mod member {
+    client_sdk::include_proto!("shop.member.v1");
+}
+
+/// Clients of `shop.trade.v1`.
+pub mod trade {
+    client_sdk::include_proto!("shop.trade.v1");
+}

@@ -1,0 +1,3 @@
+//! The shop's logic inside the client.
+
+pub mod follow;
