@@ -117,7 +117,14 @@ fn advice(headers: &HeaderMap) -> Advice {
             None => Advice::Never,
         };
     }
-    let retry = status(headers).and_then(|status| status.get_details_retry_info());
+    let status = status(headers);
+    let unreachable =
+        |info: &tonic_types::ErrorInfo| info.domain == DOMAIN && info.reason == Reason::CellUnreachable.as_str();
+    if status.as_ref().and_then(|status| status.get_details_error_info()).is_some_and(|info| unreachable(&info)) {
+        // A router says so, which has tried itself: one layer sends again.
+        return Advice::Never;
+    }
+    let retry = status.and_then(|status| status.get_details_retry_info());
     retry.and_then(|retry| retry.retry_delay).map_or(Advice::None, Advice::After)
 }
 
