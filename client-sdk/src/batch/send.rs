@@ -70,8 +70,8 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
     let several_users = calls.clone().any(|call| call.key != first.key);
     // They were put together for one place; a new map may have parted them, or a router is to find their homes.
     let home = first.destination(first.key.as_ref());
-    let same = |call: &Box<Outgoing<M>>| call.destination(call.key.as_ref()) == home;
-    let one_cell = home != Destination::Router && (!several_users || calls.clone().all(same));
+    let one_cell = home != Destination::Router
+        && (!several_users || calls.clone().all(|call| call.destination(call.key.as_ref()) == home));
     let ends = calls.clone().map(|call| call.deadline).min().unwrap_or(now);
     let alone = items.len() == 1;
 
