@@ -234,6 +234,10 @@ where
         let (handler, seen) = (handler.clone(), Arc::clone(&seen));
         calls.spawn(async move {
             let (head, body) = request.into_parts();
+            // A router asks other cells' for their instances; this one has nothing to tell.
+            if head.uri.path().starts_with("/cellmesh.control.v1.") {
+                return;
+            }
             let Some(message) = message(body).await else { return };
             let call = Seen { headers: head.headers, message };
             let number = {

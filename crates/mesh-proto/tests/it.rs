@@ -96,7 +96,7 @@ fn descriptor_set_keeps_options_and_imports() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
     let service = pool.get_service_by_name("cellmesh.control.v1.ControlService").unwrap();
     let policy = pool.get_extension_by_name("cellmesh.policy.v1.policy").unwrap();
-    assert_eq!(service.methods().len(), 4);
+    assert_eq!(service.methods().len(), 5);
     for method in service.methods() {
         assert!(method.options().has_extension(&policy), "{} lost its policy", method.name());
     }
