@@ -4,7 +4,8 @@
 //! be left out: by the call, the mesh's settings, the restrictions in force, and the method's policy.
 
 use crate::{
-    Call, CallOptions, Code, Criticality, Error, Fresh, Mesh, Method, Reply, Scope, batch, flight, method,
+    Call, CallOptions, Code, Criticality, Error, Fresh, Mesh, Method, MethodPolicy, Reply, Scope, batch, flight,
+    method,
     slot::SlotInner,
     span,
     stats::Counts,
@@ -107,11 +108,7 @@ fn prepare<M: Method>(
 ) -> Result<Box<Outgoing<M>>, Error> {
     let (policy, limits) = (slot.policy, slot.limits.get());
     let (key, key_in_metadata) = method::prepare::<M>(&mut request, &options)?;
-    // What a served call makes others do counts as its own doing (OWN-9). Noted here, in the caller's task: a shared call
-    // is driven by others' too.
-    if !policy.reads() {
-        CallContext::with_current(CallContext::note_fenced_commit);
-    }
+    note(policy);
     let made = now();
     let deadline = mesh.deadline(made, policy, &options)?;
     let deadline = limits.max_deadline.map_or(deadline, |max| deadline.min(made + max));
@@ -198,6 +195,14 @@ impl<M: Method> Outgoing<M> {
 /// The runtime's present time: the same as the system's, but where a test has stopped it.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// What a served call makes others do counts as its own doing (OWN-9). Noted in the caller's task: a shared call is driven
+/// by others' too.
+pub(crate) fn note(policy: &MethodPolicy) {
+    if !policy.reads() {
+        CallContext::with_current(CallContext::note_fenced_commit);
+    }
 }
 
 /// A message in an uncompressed gRPC frame.

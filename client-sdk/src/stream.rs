@@ -2,7 +2,7 @@
 
 use crate::{
     Call, CallOptions, Code, Criticality, Error, Mesh, Method, MethodPolicy, Slot,
-    ladder::frame,
+    ladder::{self, frame},
     method::prepare,
     stats::Counts,
     wire::{Wants, WireCall, WireStream},
@@ -88,6 +88,7 @@ async fn open<M: Method>(call: Call<'_, M>) -> Result<Streaming<M::Response>, Er
     let Call { mesh, slot, mut request, options } = call;
     let (policy, counts) = (slot.0.policy, &slot.0.counts);
     Counts::add(&counts.logical);
+    ladder::note(policy);
     let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = deadline(policy, &options)?;
     let frame = frame(&request)?;

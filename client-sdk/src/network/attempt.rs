@@ -16,7 +16,7 @@ use bytes::Bytes;
 use cell_map::CellId;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
-use mesh_layers::{CallContext, Reason, error::DOMAIN, frame::Encoding, metadata};
+use mesh_layers::{Reason, error::DOMAIN, frame::Encoding, metadata};
 use mesh_policy::Idempotency;
 use mesh_routing::{
     learn::Redirect,
@@ -118,10 +118,6 @@ impl Network {
     }
 
     async fn attempts(&self, job: &Job<'_>, until: Until, progress: &mut Progress) -> Result<Landed, Error> {
-        // What a served call makes others do counts as its own doing (OWN-9).
-        if job.side_effects != Idempotency::NoSideEffects {
-            CallContext::with_current(CallContext::note_fenced_commit);
-        }
         let (mut retry, mut misses) = (job.retry(), 0);
         loop {
             let now = Instant::now();

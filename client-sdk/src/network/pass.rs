@@ -16,6 +16,7 @@ use http::Response;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use mesh_layers::CallContext;
+use mesh_policy::Idempotency;
 use mesh_routing::retry::{Ending, Outcome};
 use std::{
     future::poll_fn,
@@ -36,6 +37,7 @@ impl Network {
     /// # Errors
     /// Why it ends without an answer.
     pub(crate) async fn pass(&self, mut job: Job<'_>) -> Result<Response<Body>, Error> {
+        note(job.side_effects);
         self.restrict(&mut job);
         let landed = self.answer(&job, Until::Head, &mut Progress::default()).await?;
         let Rest::Body(incoming) = landed.rest else {
@@ -51,8 +53,7 @@ impl Network {
     /// # Errors
     /// Why it ends without an answer.
     pub(crate) async fn pass_on(&self, job: Job<'_>, body: Body) -> Result<Response<Body>, Error> {
-        // Nothing is known of it but that it may have done something (OWN-9).
-        CallContext::with_current(CallContext::note_fenced_commit);
+        note(job.side_effects);
         let deadline = job.deadline.into();
         let passing = self.pass_stream(job, body);
         timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(Error::deadline_exceeded()))
@@ -75,6 +76,13 @@ impl Network {
         let (parts, stream) = response.into_parts();
         let incoming = Incoming::Link { stream, trip: flight.trip };
         Ok(Response::from_parts(parts, Body::new(Relay::new(incoming, job.deadline, Some(upload)))))
+    }
+}
+
+/// What a served call makes others do counts as its own doing (OWN-9).
+fn note(side_effects: Idempotency) {
+    if side_effects != Idempotency::NoSideEffects {
+        CallContext::with_current(CallContext::note_fenced_commit);
     }
 }
 
