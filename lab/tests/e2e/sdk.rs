@@ -111,10 +111,14 @@ async fn follow_checks_are_answered_inside_and_as_the_server_would() -> anyhow::
             checked.push((n, edge, expected));
         }
         asked += 1;
+        if asked % 1000 == 0 {
+            // What goes on behind the caller's back has its turn.
+            tokio::task::yield_now().await;
+        }
     }
-    // One in a thousand is compared with the server's answer, behind the caller's back.
+    // One in a thousand is compared with the server's answer, in a few rounds, behind the caller's back.
     let calls = wire(&mesh) - before;
-    assert!(calls <= 3 * cases / 1000 + 10, "{calls} calls for {cases} answers");
+    assert!(calls <= 8 * cases / 1000 + 10, "{calls} calls for {cases} answers");
     for (n, edge, expected) in checked {
         let told = follows.is_following(ask(n, edge)).fresh(Fresh::Authoritative).await?;
         assert!(!matches!(told.source, Source::Local { .. }));
@@ -154,14 +158,17 @@ async fn a_cell_that_is_down_is_named_and_called_again_when_it_is_back() -> anyh
     processes.cells[1].kill9_router().await?;
     processes.cells[1].kill9_services().await?;
     let before = mesh.stats().wire().attempts;
-    let calls = 200;
+    let (calls, began) = (200, std::time::Instant::now());
     for _ in 0..calls {
         let error = wallet().await.expect_err("its home is down");
         assert_eq!(error.code(), client_sdk::Code::Unavailable, "{error}");
         assert_eq!(error.cell().map(|cell| cell.as_str()), Some("sh-1"), "{error}");
     }
     let attempts = mesh.stats().wire().attempts - before;
-    assert!(attempts <= calls + calls / 10, "{attempts} attempts for {calls} calls");
+    // About once a second one looks whether the cell is back: the link takes connections for it. A slow machine makes its
+    // calls in more seconds.
+    let looks = 2 * began.elapsed().as_secs();
+    assert!(attempts <= calls + calls / 10 + looks, "{attempts} attempts for {calls} calls");
     println!("figure: attempts while a cell is down N={attempts} for {calls} calls");
     processes.cells[1].start_services().await?;
     processes.cells[1].start_router().await?;
