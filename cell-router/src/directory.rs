@@ -6,12 +6,11 @@
 
 mod neighbour;
 
-use crate::{config::Instance, world::Worlds};
+use crate::{config::Instance, worker::Common};
 use cell_map::{CellId, CellMap};
-use mesh_layers::trust::PeerToken;
 use mesh_proto::control_v1 as pb;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 use tokio::{
@@ -60,7 +59,7 @@ impl Directory {
             Some(_) if announced.is_empty() => announced,
             Some(front) => {
                 let services = announced.into_iter().flat_map(|instance| instance.services);
-                let services = std::collections::BTreeSet::from_iter(services).into_iter().collect();
+                let services = BTreeSet::from_iter(services).into_iter().collect();
                 vec![pb::Instance { address: front.clone(), services }]
             }
         };
@@ -98,18 +97,13 @@ pub fn message(known: &BTreeMap<CellId, Vec<pb::Instance>>, map: &CellMap) -> pb
 }
 
 /// Asks the other cells for their instances, for as long as the router runs. Without a token nobody would answer.
-pub async fn follow(
-    directory: Arc<Directory>,
-    worlds: impl Fn() -> Option<Arc<crate::world::World>>,
-    mut versions: watch::Receiver<u64>,
-    token: Option<PeerToken>,
-) {
-    let Some(token) = token else { return std::future::pending().await };
+pub async fn follow(directory: Arc<Directory>, common: Arc<Common>, mut versions: watch::Receiver<u64>) {
+    let Some(token) = &common.token else { return std::future::pending().await };
     let mut tasks = JoinSet::new();
     let mut asked: HashMap<(CellId, Vec<String>), AbortHandle> = HashMap::new();
     loop {
         versions.borrow_and_update();
-        if let Some(world) = worlds() {
+        if let Some(world) = common.brain.worlds.load() {
             directory.retain(&world.map);
             let others = world.ways().iter().filter(|way| way.id != directory.here);
             let wanted: Vec<_> = others
@@ -136,10 +130,4 @@ pub async fn follow(
             return std::future::pending().await;
         }
     }
-}
-
-/// This cell's own configuration of [`Worlds`], for a directory's `follow`.
-pub(crate) fn worlds(common: &Arc<crate::worker::Common>) -> impl Fn() -> Option<Arc<crate::world::World>> + use<> {
-    let common = Arc::clone(common);
-    move || Worlds::load(&common.brain.worlds)
 }

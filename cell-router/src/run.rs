@@ -146,12 +146,7 @@ impl Router {
         metrics.register(|registry| registry.register_collector(Box::new(RouterMetrics(Arc::clone(&common)))));
         let routes = Admin { readiness: readiness.clone(), metrics, level: log }.routes();
         let mut tasks = vec![
-            tokio::spawn(directory::follow(
-                directory,
-                directory::worlds(&common),
-                worlds.subscribe(),
-                common.token.clone(),
-            )),
+            tokio::spawn(directory::follow(directory, Arc::clone(&common), worlds.subscribe())),
             tokio::spawn(async move { restrictions.follow().await }),
             tokio::spawn(follow_maps(Arc::clone(&common), maps, worlds)),
             tokio::spawn(follow_readiness(Arc::clone(&common), table, readiness.clone(), gate, health)),

@@ -68,10 +68,6 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
     let first = &riders[0].outgoing;
     let counts = &first.slot.counts;
     let several_users = calls.clone().any(|call| call.key != first.key);
-    // They were put together for one place; a new map may have parted them, or a router is to find their homes.
-    let home = first.destination(first.key.as_ref());
-    let one_cell = home != Destination::Router
-        && (!several_users || calls.clone().all(|call| call.destination(call.key.as_ref()) == home));
     let ends = calls.clone().map(|call| call.deadline).min().unwrap_or(now);
     let alone = items.len() == 1;
 
@@ -82,7 +78,7 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
     call.deadline = ends;
     call.fresh = freshest(calls.map(|call| &call.fresh));
     call.wants.among_others = several_users;
-    call.wants.by_router = several_users && !one_cell;
+    call.wants.by_router = several_users && !are_of_one_cell(&riders);
     if !alone {
         call.policy = glue.policy;
         call.deadline = glue.policy.max_deadline.map_or(ends, |max| ends.min(now + max));
@@ -205,6 +201,13 @@ fn may_be_elsewhere<M: Method>(code: Code, outgoing: &Outgoing<M>) -> bool {
             Code::Unavailable => outgoing.destination(outgoing.key.as_ref()) != Destination::Router,
             _ => false,
         }
+}
+
+/// Whether all items are at home in one cell. They were put together for one place, but a new map may have parted them, or
+/// a router is to find their homes.
+fn are_of_one_cell<M: Method>(riders: &[Rider<M>]) -> bool {
+    let mut homes = riders.iter().map(|Rider { outgoing, .. }| outgoing.destination(outgoing.key.as_ref()));
+    homes.next().is_some_and(|home| home != Destination::Router && homes.all(|other| other == home))
 }
 
 /// A batch that failed as a whole.

@@ -1,13 +1,12 @@
 //! What generated code looks like. `UPDATE_GOLDEN=1 cargo test -p client-sdk-build` writes it anew.
 
-use crate::protos::Protos;
+use crate::{NOTES, protos::Protos};
 use std::{env, fs, path::PathBuf};
 
 #[test]
 fn generated_code_is_as_reviewed() {
     let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let proto = fs::read_to_string(golden.join("acme/notes/v1/notes.proto")).unwrap();
-    let protos = Protos::new(&[("acme/notes/v1/notes.proto", &proto)]);
+    let protos = Protos::new(&[("acme/notes/v1/notes.proto", NOTES)]);
     protos.builder().compile(["acme/notes/v1/notes.proto"]).unwrap();
     for file in ["acme.notes.v1.rs", "acme.notes.v1.NoteService.service_config.json"] {
         let generated = protos.read(file);

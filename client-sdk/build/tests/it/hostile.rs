@@ -15,7 +15,7 @@ use tempfile::TempDir;
 fn sound() -> &'static [u8] {
     static SET: OnceLock<Vec<u8>> = OnceLock::new();
     SET.get_or_init(|| {
-        let proto = include_str!("../golden/acme/notes/v1/notes.proto");
+        let proto = crate::NOTES;
         let protos = Protos::new(&[("notes.proto", proto)]);
         protos.builder().compile(["notes.proto"]).unwrap();
         std::fs::read(protos.out.path().join("descriptors.binpb")).unwrap()

@@ -5,3 +5,6 @@ mod golden;
 mod hostile;
 mod protos;
 mod refusal;
+
+/// The proto of the stranger's crate.
+const NOTES: &str = include_str!("../../../stranger/proto/acme/notes/v1/notes.proto");
