@@ -4,6 +4,7 @@ mod abuse;
 mod bad_requests;
 mod doors;
 mod grpcurl;
+mod histories;
 mod kill;
 mod mesh;
 mod planted;
