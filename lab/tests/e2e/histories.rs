@@ -2,6 +2,7 @@
 //! each call is recorded, and afterwards the histories are checked for reads that do not show what they must.
 
 use crate::{
+    kill::signal,
     mesh::{Mesh as Processes, register, scale},
     stale_map::stale_router,
 };
@@ -13,7 +14,6 @@ use shop_proto::{follow_v1 as follow, trade_v1 as trade};
 use std::{
     collections::BTreeMap,
     path::Path,
-    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -265,11 +265,10 @@ impl Shared {
 
 /// Stops a process for a while: its streams fall silent, and what it was sent and had sent waits.
 async fn pause(pid: Option<u32>, long: Duration) -> anyhow::Result<()> {
-    let pid = pid.context("it does not run")?.to_string();
-    anyhow::ensure!(Command::new("kill").args(["-STOP", &pid]).status()?.success(), "kill -STOP {pid}");
+    let pid = pid.context("it does not run")?;
+    signal(pid, "STOP")?;
     sleep(long).await;
-    anyhow::ensure!(Command::new("kill").args(["-CONT", &pid]).status()?.success(), "kill -CONT {pid}");
-    Ok(())
+    signal(pid, "CONT")
 }
 
 fn client(seeds: impl IntoIterator<Item = String>, last_good: &Path) -> Result<Mesh, Error> {

@@ -42,7 +42,8 @@ fn is_writing(pid: u32, db: &Path) -> bool {
     })
 }
 
-fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?.success(),
         "kill -{name} {pid}"

@@ -2,10 +2,10 @@
 
 use crate::mesh::{Mesh as Processes, scale};
 use anyhow::Context as _;
-use client_sdk::{Fresh, Mesh, Source};
+use client_sdk::{Fresh, Mesh, Reply, Source};
 use shop_client::{FollowCheck, follow::FollowServiceClient, member::MemberServiceClient, trade::TradeServiceClient};
 use shop_proto::{follow_v1 as follow, member_v1 as member, trade_v1 as trade};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 async fn mesh(processes: &Processes) -> anyhow::Result<Mesh> {
@@ -125,6 +125,15 @@ async fn follow_checks_are_answered_inside_and_as_the_server_would() -> anyhow::
         assert_eq!(told.value.following, expected, "the server says otherwise of user {n}, target {edge}");
     }
     println!("figure: follow checks inside N={cases}, {calls} compared with the server");
+    let stats = mesh.local_stats();
+    let feed = stats.feeds.first().context("a feed")?;
+    println!(
+        "figure: snapshots N={} users, {} edges, {} bytes; the last user's data came {:.1} ms after the first call about him",
+        feed.snapshots,
+        users * edges,
+        feed.bytes,
+        feed.first_data.context("no data came")?.as_secs_f64() * 1e3,
+    );
 
     // A write is seen by whoever brings its token.
     for turn in 0..20 {
@@ -148,6 +157,66 @@ async fn follow_checks_are_answered_inside_and_as_the_server_would() -> anyhow::
 }
 
 #[tokio::test]
+async fn a_silent_stream_makes_answers_older_then_the_server_is_asked() -> anyhow::Result<()> {
+    let mut processes = Processes::start().await?;
+    let mesh = mesh(&processes).await?;
+    let (follows, user_id) = (FollowServiceClient::new(&mesh), crate::mesh::register(processes.sh().front).await?);
+    let target_id = "target".to_owned();
+    follows.follow(follow::FollowRequest { user_id: user_id.clone(), target_id: target_id.clone() }).await?;
+    let ask = || {
+        let request = follow::IsFollowingRequest { user_id: user_id.clone(), target_id: target_id.clone() };
+        follows.is_following(request).deadline(Duration::from_millis(500))
+    };
+    let age = |reply: &Reply<follow::IsFollowingResponse>| match reply.source {
+        Source::Local { age, stale, .. } => Some((age, stale)),
+        _ => None,
+    };
+    let inside = async || {
+        while age(&ask().await?).is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(Duration::from_secs(10), inside()).await.context("never answered inside")??;
+
+    // Its home stops in the middle of everything: the connection stays, and says nothing any more.
+    let pid = processes.sh().services_pid().context("it runs")?;
+    crate::kill::signal(pid, "STOP")?;
+    let began = Instant::now();
+    let (mut oldest, mut asked) = (Duration::ZERO, mesh.stats().wire().attempts);
+    let error = loop {
+        match ask().await {
+            Ok(reply) => {
+                let (age, stale) = age(&reply).context("nobody else can answer")?;
+                assert!(reply.value.following && !stale && age >= oldest, "{age:?} after {oldest:?}");
+                oldest = age;
+                asked = mesh.stats().wire().attempts;
+                sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => break error,
+        }
+    };
+    let lease = Duration::from_secs(10);
+    assert!(oldest <= lease, "an answer {oldest:?} old");
+    assert!(mesh.stats().wire().attempts > asked, "the server was asked");
+    assert_eq!(error.cell().map(|cell| cell.as_str()), Some("sh-1"), "{error}");
+    println!("figure: answered inside for N={} ms of silence", began.elapsed().as_millis());
+    let reply = ask().fresh(Fresh::StaleIfError(Duration::from_secs(60))).await?;
+    let (late, stale) = age(&reply).context("not by the server, that is certain")?;
+    assert!(reply.value.following && stale && late > lease, "{:?}", reply.source);
+
+    crate::kill::signal(pid, "CONT")?;
+    let back = async || {
+        while ask().await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        inside().await
+    };
+    timeout(Duration::from_secs(20), back()).await.context("never answered inside again")??;
+    processes.shutdown().await
+}
+
+#[tokio::test]
 async fn a_cell_that_is_down_is_named_and_called_again_when_it_is_back() -> anyhow::Result<()> {
     let mut processes = Processes::start().await?;
     let mesh = mesh(&processes).await?;
@@ -158,7 +227,7 @@ async fn a_cell_that_is_down_is_named_and_called_again_when_it_is_back() -> anyh
     processes.cells[1].kill9_router().await?;
     processes.cells[1].kill9_services().await?;
     let before = mesh.stats().wire().attempts;
-    let (calls, began) = (200, std::time::Instant::now());
+    let (calls, began) = (200, Instant::now());
     for _ in 0..calls {
         let error = wallet().await.expect_err("its home is down");
         assert_eq!(error.code(), client_sdk::Code::Unavailable, "{error}");
@@ -172,7 +241,7 @@ async fn a_cell_that_is_down_is_named_and_called_again_when_it_is_back() -> anyh
     println!("figure: attempts while a cell is down N={attempts} for {calls} calls");
     processes.cells[1].start_services().await?;
     processes.cells[1].start_router().await?;
-    let back = std::time::Instant::now();
+    let back = Instant::now();
     while wallet().await.is_err() {
         anyhow::ensure!(back.elapsed() < Duration::from_secs(20), "never called again");
         sleep(Duration::from_millis(10)).await;
