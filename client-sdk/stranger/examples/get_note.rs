@@ -1,9 +1,9 @@
-//! Asks the home of user 7 for a note: `get_note ROUTER`, which is 127.0.0.1:7490 in the README.
+//! Asks the home of user 7 for a note: `get_note ROUTER`; the demo's is 127.0.0.1:7000.
 use acme_notes::{GetNoteRequest, NoteServiceClient, Owner};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let router = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7490".to_owned());
+    let router = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".to_owned());
     let mesh = client_sdk::Mesh::builder().seeds([router]).build()?;
     mesh.ready().await?;
     let notes = NoteServiceClient::new(&mesh);

@@ -3,11 +3,13 @@
 
 mod config;
 mod file;
+mod guest;
 mod map;
 mod place;
 mod process;
 mod ready;
 
+pub use guest::Guest;
 pub use place::{CELLS, Place};
 
 use anyhow::{Context as _, bail};
@@ -41,6 +43,8 @@ pub struct ClusterConfig {
     pub bin_dir: PathBuf,
     /// Whether the global cell starts with products.
     pub seed_catalog: bool,
+    /// Services of others, beside the shop.
+    pub guests: Vec<Guest>,
     /// `key=value` settings added to every router.
     pub router_set: Vec<String>,
     /// `key=value` settings added to every `cell-services`.
@@ -60,6 +64,7 @@ impl ClusterConfig {
             rtt: Duration::from_millis(30),
             bin_dir: bin_dir.into(),
             seed_catalog: true,
+            guests: Vec::new(),
             router_set: Vec::new(),
             services_set: Vec::new(),
             ready_limit: Duration::from_secs(10),

@@ -4,7 +4,7 @@ mod load;
 mod stats;
 mod tour;
 
-use crate::cluster::{Cluster, ClusterConfig};
+use crate::cluster::{Cluster, ClusterConfig, Guest};
 use anyhow::Context as _;
 use clap::Args;
 use load::Load;
@@ -36,6 +36,9 @@ pub struct DemoArgs {
     /// Send traces to this OTLP/gRPC endpoint, like http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
+    /// A service of your own beside the shop: its descriptor set with imports, and where it runs in each cell; repeatable
+    #[arg(long = "service", value_name = "FILE,CELL=IP:PORT,…")]
+    pub services: Vec<Guest>,
     /// Folder with cell-router, cell-services and cellctl [default: where this program is]
     #[arg(long, value_name = "DIR", hide = true)]
     pub bin_dir: Option<PathBuf>,
@@ -86,6 +89,7 @@ fn cluster_config(args: &DemoArgs, data: PathBuf) -> anyhow::Result<ClusterConfi
         port_base: Some(args.port_base),
         otlp: args.otlp.clone(),
         rtt: RTT,
+        guests: args.services.clone(),
         ..ClusterConfig::new(data, bin_dir)
     })
 }

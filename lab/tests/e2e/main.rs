@@ -11,4 +11,5 @@ mod planted;
 mod private_proto;
 mod sdk;
 mod stale_map;
+mod stranger;
 mod traces;

@@ -1,9 +1,10 @@
 //! The processes' configuration files, as types that cannot misspell a key.
 
 use super::file::Files;
-use super::{ClusterConfig, Place};
+use super::{ClusterConfig, Guest, Place, guest};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,8 @@ struct Router {
 struct Instance {
     address: SocketAddr,
     front: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    services: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -125,17 +128,55 @@ fn common(config: &ClusterConfig, place: &Place, files: &Files, listen: Listen) 
     }
 }
 
+/// Who hosts which services, where there is more than the shop.
+pub(super) struct Hosted {
+    shop: Option<Vec<String>>,
+    guests: Vec<(PathBuf, Vec<String>)>,
+}
+
+impl Hosted {
+    /// Reads it from the descriptor sets.
+    pub fn of(config: &ClusterConfig, places: &[Place]) -> anyhow::Result<Self> {
+        let cells: Vec<&str> = places.iter().map(|place| place.id.as_str()).collect();
+        let hosted = |guest: &Guest| Ok((std::path::absolute(&guest.descriptor_set)?, guest.services(&cells)?));
+        let guests = config.guests.iter().map(hosted).collect::<anyhow::Result<Vec<_>>>()?;
+        let shop = match guests.is_empty() {
+            true => None,
+            false => Some(guest::services(shop_proto::FILE_DESCRIPTOR_SET)?),
+        };
+        Ok(Self { shop, guests })
+    }
+}
+
 /// The file of a cell's router. The routers and services of the other region are reached through the link.
-pub(super) fn router(config: &ClusterConfig, place: &Place, places: &[Place], files: &Files) -> String {
+pub(super) fn router(
+    config: &ClusterConfig,
+    place: &Place,
+    places: &[Place],
+    files: &Files,
+    hosted: &Hosted,
+) -> String {
     let listen = Listen { front: place.front, peer: place.peer, admin: place.admin };
     let far = || places.iter().filter(|other| other.region != place.region);
-    let instance = Instance { address: place.services_peer, front: place.services_front };
+    let shop = Instance { address: place.services_peer, front: place.services_front, services: hosted.shop.clone() };
+    let guests = config.guests.iter().zip(&hosted.guests).filter_map(|(guest, (_, services))| {
+        let address = *guest.instances.get(&place.id)?;
+        Some(Instance { address, front: address, services: Some(services.clone()) })
+    });
+    let sets = hosted.guests.iter().map(|(set, _)| set.clone());
     let file = RouterFile {
         common: common(config, place, files, listen),
-        router: Router { descriptor_sets: vec![files.descriptor_set.clone()], instances: vec![instance] },
+        router: Router {
+            descriptor_sets: iter::once(files.descriptor_set.clone()).chain(sets).collect(),
+            instances: iter::once(shop).chain(guests).collect(),
+        },
         peers: Peers {
             overrides: far().filter_map(|other| Some((other.id.clone(), other.link?))).collect(),
-            fronts: far().filter_map(|other| Some((other.id.clone(), other.services_link?))).collect(),
+            // One address of another cell leads to all of its services or to none: with guests clients do without the link.
+            fronts: match hosted.guests.is_empty() {
+                true => far().filter_map(|other| Some((other.id.clone(), other.services_link?))).collect(),
+                false => BTreeMap::new(),
+            },
         },
     };
     to_toml(&file)

@@ -45,10 +45,11 @@ impl Files {
         };
         write(&files.descriptor_set, shop_proto::FILE_DESCRIPTOR_SET)?;
         map::publish(&files.map, places, config.rtt)?;
+        let hosted = config::Hosted::of(config, places)?;
         for (index, place) in places.iter().enumerate() {
             let folder = files.cell(&place.id);
             make_folder(&folder)?;
-            write(&folder.join("router.toml"), config::router(config, place, places, &files).as_bytes())?;
+            write(&folder.join("router.toml"), config::router(config, place, places, &files, &hosted).as_bytes())?;
             let services = config::services(config, place, &folder, &files, index == 0);
             write(&folder.join("services.toml"), services.as_bytes())?;
         }
