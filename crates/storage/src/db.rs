@@ -41,7 +41,7 @@ pub struct Settings {
     pub commit_limit: Duration,
     /// Most transactions that share one COMMIT, if they are at work at once. Default: 64; with 1 none does.
     pub group_size: usize,
-    /// How long after its BEGIN a shared transaction takes in no more. Default: 5 ms.
+    /// How long after its BEGIN a shared transaction takes in no more. Default: 10 ms.
     pub group_limit: Duration,
     /// How long the answer to an idempotency key is kept at least. Default: 24 h.
     pub idempotency_ttl: Duration,
@@ -61,7 +61,7 @@ impl Settings {
             time_limit: Duration::from_secs(5),
             commit_limit: Duration::from_secs(10),
             group_size: 64,
-            group_limit: Duration::from_millis(5),
+            group_limit: Duration::from_millis(10),
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             observer: None,
             clock: Arc::new(system_clock),

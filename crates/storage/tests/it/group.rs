@@ -5,11 +5,15 @@ use crate::{
     unknown::{Lossy, lossy},
 };
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use storage::{
-    Class, Db, Engine, IdempotencyKey, Mode, Outcome, Settings, StorageError, TxError, WorkError,
+    Class, Db, Engine, IdempotencyKey, Mode, Outcome, Settings, StorageError, TxError, TxKind, TxObserver, TxOutcome,
+    WorkError,
     conformance::{
         Factory as _, SuiteError, Work, add, group::gathered, here, idempotency::Receipt, items, key_of, migrations,
         number, plain,
@@ -123,17 +127,34 @@ fn class(ended: &Ended) -> Option<Class> {
     }
 }
 
+/// For how many transactions each COMMIT was.
+#[derive(Default)]
+struct Heard(Mutex<Vec<usize>>);
+
+impl TxObserver for Heard {
+    fn finished(&self, _: TxKind, _: TxOutcome<'_>) {}
+
+    fn committed(&self, transactions: usize) {
+        self.0.lock().expect("no panic inside").push(transactions);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn those_that_wait_share_a_commit_up_to_the_most() {
-    for (most, commits) in [(64, 1), (4, 3), (1, 10)] {
+    for (most, expected) in [(64, &[9][..]), (4, &[4, 3, 2]), (1, &[1; 9])] {
         let place = tempfile::tempdir().expect("a folder");
-        let (db, lose) = lossy(&place, Settings { group_size: most, ..patient() }).await;
+        let heard = Arc::new(Heard::default());
+        let observer = Some(Arc::clone(&heard) as Arc<dyn TxObserver>);
+        let (db, lose) = lossy(&place, Settings { group_size: most, observer, ..patient() }).await;
+        heard.0.lock().expect("no panic inside").clear();
         let before = lose.commits.load(Ordering::SeqCst);
-        for ended in all(together(&db, &[Does::Well; 10]).await).await {
-            ended.expect("it commits");
-        }
-        assert_eq!(lose.commits.load(Ordering::SeqCst) - before, commits, "10 of at most {most}");
-        assert_eq!(items(&db, &key_of(&here(), 0)).await.len(), 10);
+        let mut does = [Does::Well; 10];
+        does[5] = Does::Fail;
+        let ended = all(together(&db, &does).await).await;
+        assert_eq!(ended.iter().filter(|ended| ended.is_ok()).count(), 9);
+        assert_eq!(lose.commits.load(Ordering::SeqCst) - before, expected.len(), "at most {most} together");
+        assert_eq!(*heard.0.lock().expect("no panic inside"), expected);
+        assert_eq!(items(&db, &key_of(&here(), 0)).await.len(), 9);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use storage::{
-    Db, DbConfig, IdempotencyKey, OutboxEvent,
+    Class, Db, DbConfig, IdempotencyKey, OutboxEvent, TxError,
     conformance::{Work, add, here, idempotency::Receipt, items, key_of, map, migrations, number, plain, seeded, soak},
 };
 
@@ -44,7 +44,12 @@ async fn child_that_is_killed() {
                         Work::Ok(Receipt { serial: item })
                     })
                 });
-                write.await.expect("it commits");
+                match write.await {
+                    Ok(_) => {}
+                    // A slow machine.
+                    Err(TxError::Storage(error)) if error.class() == Class::Retry => continue,
+                    Err(error) => panic!("{error}"),
+                }
                 let mut out = std::io::stdout().lock();
                 writeln!(out, "stands {item}").and_then(|()| out.flush()).expect("the parent listens");
             }
@@ -66,7 +71,6 @@ async fn what_was_acknowledged_survives_kill_9_whole() {
             .args(["--exact", "killed::child_that_is_killed", "--nocapture"])
             .env(FOLDER, place.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .expect("a child");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
