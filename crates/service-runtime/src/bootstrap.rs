@@ -41,6 +41,10 @@ impl TxObserver for Observer {
         status::note(outcome, writes);
     }
 
+    fn committed(&self, _transactions: usize) {
+        self.0.commit();
+    }
+
     fn stood(&self, standing: &Standing) {
         let Standing { user, epochs, position } = standing;
         mesh_layers::CallContext::with_current(|call| call.note_standing(user, epochs.user, *position));

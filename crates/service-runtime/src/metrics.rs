@@ -46,6 +46,7 @@ struct Inner {
     server_durations: Durations<CallLabels>,
     in_flight: Gauge,
     transactions: Family<TransactionLabels, Counter>,
+    commits: Counter,
     published: Family<PublishLabels, Counter>,
     connections: Family<ListenerLabels, Gauge>,
     refused_connections: Family<RefusedLabels, Counter>,
@@ -92,6 +93,7 @@ impl Metrics {
             server_durations: durations(),
             in_flight: Gauge::default(),
             transactions: Family::default(),
+            commits: Counter::default(),
             published: Family::default(),
             connections: Family::default(),
             refused_connections: Family::default(),
@@ -109,6 +111,11 @@ impl Metrics {
             "cellmesh_db_transactions",
             "Transactions, one per db.transaction span",
             inner.transactions.clone(),
+        );
+        registry.register(
+            "cellmesh_db_commits",
+            "COMMITs of writes; transactions at work at once share one",
+            inner.commits.clone(),
         );
         registry.register(
             "cellmesh_outbox_published",
@@ -145,6 +152,10 @@ impl Metrics {
 
     pub(crate) fn transaction(&self, kind: &'static str, outcome: &'static str) {
         self.0.transactions.get_or_create(&TransactionLabels { kind, outcome }).inc();
+    }
+
+    pub(crate) fn commit(&self) {
+        self.0.commits.inc();
     }
 
     pub(crate) fn published(&self, kind: &str, status: &'static str) {

@@ -1,7 +1,8 @@
 //! What the fence, the detached task and the rest cost: one fenced, idempotent transaction with an event beside the
-//! very same statements in a plain sqlx loop, on disk, with one caller and with 32.
+//! very same statements in a plain sqlx loop, on disk, with one caller and with 32. `alone` is the storage whose
+//! transactions never share a COMMIT.
 //!
-//! Both sides run by turns in small batches, so that neither has the quieter half of the machine.
+//! The sides run by turns in small batches, so that neither has the quieter half of the machine.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -96,14 +97,17 @@ fn key_of_user() -> &'static cell_map::UserKey {
 
 /// A database of each side, in files beside each other.
 struct Sides {
+    alone: Db,
     storage: Db,
     bare: Arc<Mutex<SqliteConnection>>,
 }
 
 impl Sides {
     async fn open(folder: &Path) -> Self {
-        let open = async |name: &str| {
-            let db = Db::open(DbConfig::new(folder.join(name), here()), &[TABLES]).await.expect("open");
+        let open = async |name: &str, group_size: usize| {
+            let mut config = DbConfig::new(folder.join(name), here());
+            config.settings.group_size = group_size;
+            let db = Db::open(config, &[TABLES]).await.expect("open");
             db.bootstrap_ownership(&map(), &here()).await.expect("bootstrap");
             let rich = db.global(|tx| {
                 Box::pin(async move {
@@ -115,31 +119,40 @@ impl Sides {
             rich.await.expect("an account");
             db
         };
-        let storage = open("storage.db").await;
-        open("bare.db").await.close().await;
+        let (alone, storage) = (open("alone.db", 1).await, open("storage.db", 64).await);
+        open("bare.db", 1).await.close().await;
         let options = SqliteConnectOptions::new().filename(folder.join("bare.db")).foreign_keys(true);
         let options = options.busy_timeout(Duration::from_secs(2)).disable_statement_logging();
         let mut bare = options.connect().await.expect("connect");
         bare.execute("PRAGMA synchronous = FULL").await.expect("a pragma");
-        Self { storage, bare: Arc::new(Mutex::new(bare)) }
+        Self { alone, storage, bare: Arc::new(Mutex::new(bare)) }
     }
 
     /// Runs `n` transactions on each side by turns; returns what each took, turn by turn.
-    async fn run(&self, n: u64, callers: u64) -> Vec<(Duration, Duration)> {
+    async fn run(&self, n: u64, callers: u64) -> Vec<[Duration; 3]> {
         let mut turns = vec![];
         let mut left = n;
         while left > 0 {
             let turn = left.min(TURN);
-            let began = Instant::now();
-            share(turn, callers, || {
-                let connection = Arc::clone(&self.bare);
-                async move { bare(&mut *connection.lock().await).await.expect("it commits") }
-            })
-            .await;
-            let bare_took = began.elapsed();
-            let began = Instant::now();
-            share(turn, callers, || fenced(self.storage.clone())).await;
-            turns.push((bare_took, began.elapsed()));
+            let mut took = [Duration::ZERO; 3];
+            for side in 0..3 {
+                // None is always the first.
+                let side = (side + turns.len()) % 3;
+                let began = Instant::now();
+                match side {
+                    0 => {
+                        share(turn, callers, || {
+                            let connection = Arc::clone(&self.bare);
+                            async move { bare(&mut *connection.lock().await).await.expect("it commits") }
+                        })
+                        .await;
+                    }
+                    1 => share(turn, callers, || fenced(self.alone.clone())).await,
+                    _ => share(turn, callers, || fenced(self.storage.clone())).await,
+                }
+                took[side] = began.elapsed();
+            }
+            turns.push(took);
             left -= turn;
         }
         turns
@@ -159,8 +172,8 @@ async fn share<F: Future<Output = ()> + Send + 'static>(n: u64, callers: u64, ca
 }
 
 /// The middle of the turns' ratios: a disturbance hits one turn, not all.
-fn median_ratio(turns: &[(Duration, Duration)]) -> f64 {
-    let mut ratios: Vec<f64> = turns.iter().map(|(bare, storage)| bare.as_secs_f64() / storage.as_secs_f64()).collect();
+fn median_ratio(turns: &[[Duration; 3]], side: usize) -> f64 {
+    let mut ratios: Vec<f64> = turns.iter().map(|took| took[0].as_secs_f64() / took[side].as_secs_f64()).collect();
     ratios.sort_by(f64::total_cmp);
     ratios[ratios.len() / 2]
 }
@@ -174,19 +187,21 @@ fn main() {
         let mut all = vec![];
         let mut group = criterion.benchmark_group("transaction");
         group.throughput(Throughput::Elements(1)).sample_size(20).measurement_time(Duration::from_secs(8));
-        for side in ["bare", "storage"] {
-            group.bench_function(BenchmarkId::new(side, callers), |bencher| {
+        for (side, name) in ["bare", "alone", "storage"].into_iter().enumerate() {
+            group.bench_function(BenchmarkId::new(name, callers), |bencher| {
                 bencher.iter_custom(|n| {
                     let turns = runtime.block_on(sides.run(n, callers));
                     all.extend(turns.iter().filter(|_| n >= TURN));
-                    turns.iter().map(|(bare, storage)| if side == "bare" { bare } else { storage }).sum()
+                    turns.iter().map(|took| took[side]).sum()
                 });
             });
         }
         group.finish();
         if !all.is_empty() {
-            let (ratio, turns) = (median_ratio(&all), all.len());
-            println!("figure: storage_vs_bare_sqlx callers={callers} throughput_ratio={ratio:.3} N={turns}x{TURN}");
+            for (side, name) in [(1, "alone"), (2, "storage")] {
+                let (ratio, turns) = (median_ratio(&all, side), all.len());
+                println!("figure: {name}_vs_bare_sqlx callers={callers} throughput_ratio={ratio:.3} N={turns}x{TURN}");
+            }
         }
     }
     criterion.final_summary();

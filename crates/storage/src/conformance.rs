@@ -7,6 +7,7 @@
 pub mod cancel;
 pub mod copies;
 pub mod fence;
+pub mod group;
 pub mod idempotency;
 pub mod migrate;
 pub mod outbox;
@@ -200,6 +201,7 @@ macro_rules! conformance_suite {
                 a_read_is_fenced_in_its_own_snapshot, a_moving_bucket_serves_only_users_with_data,
                 each_state_is_answered_as_the_table_says,
             ]
+            group: [each_of_a_group_has_the_fate_it_was_told, a_freeze_splits_those_that_wait]
             idempotency: [
                 a_repetition_is_answered_from_the_first, another_body_is_a_conflict, failures_are_not_remembered,
                 of_many_duplicates_one_runs, duplicates_of_two_processes_run_once, keys_belong_to_user_and_method,

@@ -9,7 +9,8 @@ use crate::{
     in_flight::InFlight,
     migration,
     outbox::SweptTo,
-    run::{Ended, run, run_within},
+    run::{Ended, Way, run, run_as},
+    turn::Groups,
     user_data::{OWNERSHIP_TABLES, USER_KEY},
 };
 use cell_map::{BucketId, CellId, OwnerEpochs, UserKey};
@@ -34,10 +35,14 @@ pub struct Settings {
     pub cell: CellId,
     /// Longest wait for a connection. Default: 5 s.
     pub queue_limit: Duration,
-    /// Longest time from BEGIN to COMMIT, however patient the caller. Default: 5 s.
+    /// Longest time for a transaction's work, however patient the caller. Default: 5 s.
     pub time_limit: Duration,
     /// Longest wait for the answer to COMMIT; after it the outcome is unknown. Default: 10 s.
     pub commit_limit: Duration,
+    /// Most transactions that share one COMMIT, if they are at work at once. Default: 64; with 1 none does.
+    pub group_size: usize,
+    /// How long after its BEGIN a shared transaction takes in no more. Default: 10 ms.
+    pub group_limit: Duration,
     /// How long the answer to an idempotency key is kept at least. Default: 24 h.
     pub idempotency_ttl: Duration,
     /// Told about every transaction.
@@ -55,6 +60,8 @@ impl Settings {
             queue_limit: Duration::from_secs(5),
             time_limit: Duration::from_secs(5),
             commit_limit: Duration::from_secs(10),
+            group_size: 64,
+            group_limit: Duration::from_millis(10),
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             observer: None,
             clock: Arc::new(system_clock),
@@ -87,6 +94,8 @@ pub(crate) struct Inner<E: Engine> {
     /// The user-scoped tables.
     pub(crate) user_tables: Arc<[String]>,
     pub(crate) in_flight: InFlight,
+    /// Those that share their COMMITs; none if nobody does.
+    pub(crate) groups: Option<Arc<Groups<E>>>,
     /// Who wants to hear of whose changes.
     pub(crate) changes: Arc<Changes>,
     /// How many transactions with events were committed by this process.
@@ -108,12 +117,14 @@ impl<E: Engine> Db<E> {
     /// If a migration fails or was edited, or the database is another cell's.
     pub async fn with_engine(engine: E, settings: Settings, migrations: &[Migration]) -> Result<Self, StorageError> {
         patiently(|| migration::migrate(&engine, migrations)).await?;
-        let user_tables = user_tables(&engine).await?;
+        let (user_tables, shares) = look(&engine).await?;
+        let groups = (shares && settings.group_size > 1).then(|| Arc::new(Groups::new()));
         let inner = Inner {
             engine,
             settings,
             user_tables,
             in_flight: InFlight::default(),
+            groups,
             changes: Arc::default(),
             events: watch::Sender::new(0),
             swept: Mutex::default(),
@@ -144,7 +155,8 @@ impl<E: Engine> Db<E> {
     /// Runs `work` in one transaction on a user's data, if this cell is the user's home (OWN-4).
     ///
     /// From BEGIN to COMMIT it runs detached: it goes on when the returned future is dropped. A panic or an error of
-    /// `work` rolls back. No network call belongs into `work`.
+    /// `work` rolls back. No network call belongs into `work`, nor anything else that waits for another transaction:
+    /// several that are at work at once may share one COMMIT, and are all told after it.
     ///
     /// ```ignore
     /// db.fenced(&FenceRequest { key, asked }, |tx| Box::pin(async move {
@@ -240,6 +252,18 @@ impl<E: Engine> Db<E> {
         self.unfenced(kind, mode, work).await.map_err(only_storage)
     }
 
+    /// [`upkeep`](Self::upkeep) that writes little and may share its COMMIT.
+    pub(crate) async fn quick_upkeep<T, F>(&self, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<Infallible>>> + Send + 'static,
+    {
+        let limit = self.inner.settings.time_limit;
+        let way = Way { kind: TxKind::Upkeep, mode: Mode::Write, limit, shares: true };
+        let ended = run_as(way, &self.inner, move |tx| Box::pin(async move { Ok(Ended::Commit(work(tx).await?)) }));
+        ended.await.map_err(only_storage)
+    }
+
     /// [`upkeep`](Self::upkeep) without which a process cannot start: a slow machine gets the time it needs.
     pub(crate) async fn start_up<T, F>(&self, kind: TxKind, work: F) -> Result<T, StorageError>
     where
@@ -247,9 +271,8 @@ impl<E: Engine> Db<E> {
         F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<T, WorkError<Infallible>>> + Send + 'static,
     {
         let limit = self.inner.settings.time_limit.max(START_LIMIT);
-        let ended = run_within(limit, &self.inner, kind, Mode::Write, move |tx| {
-            Box::pin(async move { Ok(Ended::Commit(work(tx).await?)) })
-        });
+        let way = Way { kind, mode: Mode::Write, limit, shares: false };
+        let ended = run_as(way, &self.inner, move |tx| Box::pin(async move { Ok(Ended::Commit(work(tx).await?)) }));
         ended.await.map_err(only_storage)
     }
 
@@ -302,12 +325,12 @@ where
     }
 }
 
-/// The tables that hold users' data.
-async fn user_tables<E: Engine>(engine: &E) -> Result<Arc<[String]>, StorageError> {
+/// The tables that hold users' data, and whether transactions may share COMMITs.
+async fn look<E: Engine>(engine: &E) -> Result<(Arc<[String]>, bool), StorageError> {
     let mut lease = engine.acquire(Mode::Read).await?;
     let mut tables = E::tables_with_column(&mut lease, USER_KEY).await?;
     tables.retain(|table| !OWNERSHIP_TABLES.contains(&table.as_str()));
-    Ok(tables.into())
+    Ok((tables.into(), E::shares_commits(&mut lease).await?))
 }
 
 /// What is left of an error when the work has none of its own and nothing fences it.

@@ -71,6 +71,39 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// Rolls it back.
     fn rollback(lease: &mut Self::Lease) -> impl Future<Output = Result<(), StorageError>> + Send;
 
+    /// Whether write transactions of this process run one after another anyway, so that those at work at once may share
+    /// one COMMIT, each in a savepoint. `false`, the default, if a database with many writers gathers COMMITs itself.
+    /// Also `false` if a check may be put off until COMMIT: one member's mistake would then be all members'.
+    fn shares_commits(connection: &mut Self::Connection) -> impl Future<Output = Result<bool, StorageError>> + Send {
+        let _ = connection;
+        async { Ok(false) }
+    }
+
+    /// Whether the transaction is still the one that was begun. An engine whose database may roll back by itself, which
+    /// work may overlook, says `false` from then on.
+    fn is_whole(lease: &mut Self::Lease) -> bool {
+        let _ = lease;
+        true
+    }
+
+    /// Opens a savepoint in a shared transaction; there is never more than one.
+    fn savepoint(lease: &mut Self::Lease) -> impl Future<Output = Result<(), StorageError>> + Send {
+        async move { Self::execute(lease, "SAVEPOINT cellmesh_member", vec![]).await.map(drop) }
+    }
+
+    /// Keeps what was done since the savepoint.
+    fn release(lease: &mut Self::Lease) -> impl Future<Output = Result<(), StorageError>> + Send {
+        async move { Self::execute(lease, "RELEASE SAVEPOINT cellmesh_member", vec![]).await.map(drop) }
+    }
+
+    /// Takes back what was done since the savepoint, and closes it.
+    fn undo(lease: &mut Self::Lease) -> impl Future<Output = Result<(), StorageError>> + Send {
+        async move {
+            Self::execute(lease, "ROLLBACK TO SAVEPOINT cellmesh_member", vec![]).await?;
+            Self::release(lease).await
+        }
+    }
+
     /// Locks the bucket's row and then reads the key's rows in that lock: the first statement of a fenced
     /// transaction (OWN-4, OWN-5). `None` if the bucket has no row. In [`Mode::Read`] it locks nothing, but the rows
     /// and the position must come from the snapshot that later statements see.

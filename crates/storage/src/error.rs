@@ -1,6 +1,7 @@
 //! What may go wrong, whose fault it is and whether repeating helps.
 
 use cell_map::{BucketId, CellId, OwnerEpochs};
+use std::sync::Arc;
 
 /// How a caller should treat a [`StorageError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,17 @@ pub enum StorageError {
     /// COMMIT was sent and its outcome is not known.
     #[error("outcome of the commit is unknown: {0}")]
     CommitUnknown(String),
+    /// It shared its COMMIT with others, which did not take place, through no fault of its own.
+    #[error("nothing was done: the commit that it shared with others did not take place: {why}")]
+    Together {
+        /// Whether the database was out of space.
+        full: bool,
+        /// What happened.
+        why: Arc<str>,
+    },
+    /// The database rolled the transaction back by itself, and its work went on.
+    #[error("the database rolled the transaction back while its work went on")]
+    Lost,
     /// The caller went away before the transaction began.
     #[error("caller went away before the transaction began")]
     Abandoned,
@@ -90,6 +102,13 @@ impl StorageError {
     pub fn class(&self) -> Class {
         match self {
             Self::Busy(_) | Self::TimeLimit { .. } | Self::Abandoned => Class::Retry,
+            Self::Together { full, .. } => {
+                if *full {
+                    Class::Exhausted
+                } else {
+                    Class::Retry
+                }
+            }
             Self::CommitUnknown(_) => Class::Unknown,
             Self::Database(error) => match database_code(error).map(|code| code & 0xff) {
                 // SQLITE_BUSY, SQLITE_LOCKED

@@ -92,6 +92,12 @@ pub trait TxObserver: Send + Sync + 'static {
         let _ = standing;
     }
 
+    /// A COMMIT took place, for so many write transactions that were at work at once. Called on the task of one of them,
+    /// before any of their callers hears of it.
+    fn committed(&self, transactions: usize) {
+        let _ = transactions;
+    }
+
     /// The W3C `traceparent` of the current span, to be stored with an event. Called inside the `db.transaction` span.
     fn traceparent(&self) -> Option<String> {
         None

@@ -176,7 +176,7 @@ impl<E: Engine> OutboxReader<E> {
         }
         let ids = ids.to_vec();
         self.db
-            .upkeep(TxKind::Upkeep, Mode::Write, move |tx| {
+            .quick_upkeep(move |tx| {
                 Box::pin(async move {
                     let now = tx.now_ms();
                     for id in ids {

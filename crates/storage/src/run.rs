@@ -5,8 +5,13 @@
 //! the caller only waits for the answer.
 
 use crate::{
-    BoxFuture, Engine, Mode, Standing, StorageError, Tx, TxError, TxKind, TxObserver, TxOutcome, db::Inner,
-    engine::CommitError, observe, tx::Parts,
+    BoxFuture, Engine, Mode, Standing, StorageError, Tx, TxError, TxKind, TxObserver, TxOutcome,
+    changes::Touched,
+    db::Inner,
+    group::{End, Member, leave, roll_back},
+    observe,
+    turn::enter,
+    tx::Parts,
 };
 use futures_util::FutureExt as _;
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -49,7 +54,19 @@ impl Drop for Report<'_> {
     }
 }
 
-/// Runs `work` in a transaction.
+/// What kind of transaction it is and how it runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) kind: TxKind,
+    pub(crate) mode: Mode,
+    /// Longest time for its work.
+    pub(crate) limit: Duration,
+    /// Whether it may share its COMMIT. Only for what is short: those before it in its group wait for it.
+    pub(crate) shares: bool,
+}
+
+/// Runs `work` in a transaction. What a user's call does is short; steps of moves, global writes and sweeps may not be,
+/// and run alone.
 pub(crate) async fn run<E, T, B, F>(inner: &Arc<Inner<E>>, kind: TxKind, mode: Mode, work: F) -> Result<T, TxError<B>>
 where
     E: Engine,
@@ -57,23 +74,19 @@ where
     B: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<Ended<T>, TxError<B>>> + Send + 'static,
 {
-    run_within(inner.settings.time_limit, inner, kind, mode, work).await
+    let shares = matches!(kind, TxKind::Fenced | TxKind::Idempotent | TxKind::Register);
+    run_as(Way { kind, mode, limit: inner.settings.time_limit, shares }, inner, work).await
 }
 
-/// The same with another time limit than the settings'.
-pub(crate) async fn run_within<E, T, B, F>(
-    limit: Duration,
-    inner: &Arc<Inner<E>>,
-    kind: TxKind,
-    mode: Mode,
-    work: F,
-) -> Result<T, TxError<B>>
+/// The same in a way of its own.
+pub(crate) async fn run_as<E, T, B, F>(way: Way, inner: &Arc<Inner<E>>, work: F) -> Result<T, TxError<B>>
 where
     E: Engine,
     T: Send + 'static,
     B: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<Ended<T>, TxError<B>>> + Send + 'static,
 {
+    let kind = way.kind;
     let report = Report { observer: inner.settings.observer.as_deref(), kind };
     let span = observe::span(kind, E::SYSTEM, &inner.settings.cell);
     let (mut reply, answer) = oneshot::channel();
@@ -83,7 +96,7 @@ where
             // The span ends before the caller hears of it, and so does the loan of the connection.
             let ended = async {
                 let mut standing = None;
-                let ended = transact(limit, &inner, mode, work, &mut reply, &mut standing).await;
+                let ended = transact(way, &inner, work, &mut reply, &mut standing).await;
                 record(&ended);
                 (ended, standing)
             }
@@ -123,9 +136,8 @@ fn record<T, B>(ended: &Result<Ended<T>, TxError<B>>) {
 }
 
 async fn transact<E, T, B, F>(
-    time_limit: Duration,
+    way: Way,
     inner: &Arc<Inner<E>>,
-    mode: Mode,
     work: F,
     reply: &mut oneshot::Sender<Answer<T, B>>,
     stood: &mut Option<Standing>,
@@ -134,21 +146,11 @@ where
     E: Engine,
     F: for<'t> FnOnce(&'t mut Tx<E>) -> BoxFuture<'t, Result<Ended<T>, TxError<B>>> + Send + 'static,
 {
-    let limits = &inner.settings;
-    // While it waits its turn nothing has begun, so a caller that leaves takes its place in the queue with it.
-    let mut lease = tokio::select! {
-        biased;
-        lease = timeout(limits.queue_limit, inner.engine.acquire(mode)) => {
-            lease.map_err(|_| StorageError::Busy("the queue for a connection was too slow"))??
-        }
-        () = reply.closed() => return Err(StorageError::Abandoned.into()),
-    };
-    E::begin(&mut lease, mode).await?;
-
-    let mut tx = Tx::new(lease, Arc::clone(inner), mode);
+    let (lease, mut group) = enter(way, inner, reply).await?;
+    let mut tx = Tx::new(lease, Arc::clone(inner), way.mode);
     let ended = {
-        let work = timeout(time_limit, AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind());
-        match mode {
+        let work = timeout(way.limit, AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind());
+        match way.mode {
             Mode::Write => work.await,
             // Reading on for a caller that is gone helps nobody.
             Mode::Read => tokio::select! {
@@ -161,55 +163,50 @@ where
         Ok(Ok(ended)) => ended,
         Ok(Err(panic)) => Err(StorageError::Panicked(panic_text(&*panic)).into()),
         Err(_) => {
-            let limit_ms = u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX);
+            let limit_ms = u64::try_from(way.limit.as_millis()).unwrap_or(u64::MAX);
             Err(StorageError::TimeLimit { limit_ms }.into())
         }
     };
     // The claim on an idempotency key ends after the transaction, when this function returns.
     let Parts { mut lease, events, claim: _claim, standing, touched } = tx.into_parts();
-    match ended {
-        Ok(Ended::Commit(value)) => {
-            let unknown = match timeout(limits.commit_limit, E::commit(&mut lease)).await {
-                Ok(Ok(())) => None,
-                Ok(Err(CommitError::Refused(error))) => {
-                    roll_back::<E>(limits.commit_limit, &mut lease).await;
-                    return Err(error.into());
-                }
-                Ok(Err(CommitError::Unknown(why))) => Some(why),
-                Err(_) => Some("it took longer than its limit".into()),
-            };
-            // It stands, or may stand. Told before the connection goes back, as whoever borrows it next may rely on.
-            inner.changes.tell(&touched);
-            if let Some(why) = unknown {
-                return Err(StorageError::CommitUnknown(why).into());
-            }
-            // Back to the pool before anybody is told.
-            drop(lease);
-            if events > 0 {
-                inner.events.send_modify(|commits| *commits += 1);
-            }
+    let wrote = matches!(ended, Ok(Ended::Commit(_)));
+    let closed = if !group.is_empty() {
+        leave::<E>(inner, &mut lease, wrote).await
+    } else if !wrote {
+        // It read nothing that is not committed.
+        roll_back(inner, &mut lease).await;
+        if ended.is_ok() {
             *stood = standing;
-            Ok(Ended::Commit(value))
         }
-        other => {
-            roll_back::<E>(limits.commit_limit, &mut lease).await;
-            if other.is_ok() {
+        return ended;
+    } else if E::is_whole(&mut lease) {
+        Ok(())
+    } else {
+        Err(StorageError::Lost)
+    };
+    if let Err(error) = closed {
+        group.give_up(inner, lease, &error).await;
+        return Err(match ended {
+            Err(TxError::Storage(own)) => own.into(),
+            _ => error.into(),
+        });
+    }
+    let (told, end) = oneshot::channel();
+    let touched = if wrote { touched } else { Touched::None };
+    group.add(Member { touched, wrote, emitted: wrote && events > 0, told });
+    group.settle(inner, lease).await;
+    let end = end.await.unwrap_or_else(|_| End::Unknown("the process is shutting down".into()));
+    match end {
+        End::Committed => {
+            if ended.is_ok() {
                 *stood = standing;
             }
-            other
+            ended
         }
-    }
-}
-
-/// Rolls back now, so that locks are free when the caller hears of it. If it fails or takes too long, the lease's
-/// next borrower sees to it.
-async fn roll_back<E: Engine>(limit: Duration, lease: &mut E::Lease) {
-    match timeout(limit, E::rollback(lease)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "rollback failed; the connection will be repaired before its next use");
-        }
-        Err(_) => tracing::warn!("rollback takes long; the connection will be repaired before its next use"),
+        End::Unknown(why) if wrote => Err(StorageError::CommitUnknown(why).into()),
+        // What it read may not stand.
+        End::Unknown(why) => Err(StorageError::Together { full: false, why: why.into() }.into()),
+        End::Fell(error) => Err(error.into()),
     }
 }
 

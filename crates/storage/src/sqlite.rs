@@ -95,6 +95,7 @@ impl Engine for Sqlite {
 
     async fn begin(lease: &mut Lease, mode: Mode) -> Result<(), StorageError> {
         lease.set_state(State::Open);
+        lease.begin_whole();
         let sql = match mode {
             // Its snapshot is taken by its first statement, which is the fence.
             Mode::Read => "BEGIN DEFERRED",
@@ -130,6 +131,16 @@ impl Engine for Sqlite {
 
     async fn rollback(lease: &mut Lease) -> Result<(), StorageError> {
         lease.roll_back().await
+    }
+
+    async fn shares_commits(connection: &mut SqliteConnection) -> Result<bool, StorageError> {
+        let sql = "SELECT COUNT(*) FROM sqlite_master WHERE sql LIKE '%DEFERRABLE%'";
+        let deferred: i64 = sqlx::query_scalar(sql).fetch_one(connection).await?;
+        Ok(deferred == 0)
+    }
+
+    fn is_whole(lease: &mut Lease) -> bool {
+        lease.is_whole()
     }
 
     async fn fence(

@@ -42,6 +42,8 @@ struct Slot {
     state: State,
     /// Whether a COMMIT may succeed on it now.
     may_commit: Arc<AtomicBool>,
+    /// Whether anything was rolled back, savepoints aside, since the last BEGIN.
+    rolled_back: Arc<AtomicBool>,
 }
 
 struct Shared {
@@ -113,16 +115,19 @@ impl Lane {
 
     async fn connect(&self) -> Result<Slot, StorageError> {
         let mut connection = self.open().await?;
-        let may_commit = Arc::new(AtomicBool::new(false));
+        let (may_commit, rolled_back) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         if self.0.writes {
             // Some failures (a full disk, ON CONFLICT ROLLBACK) make SQLite roll back by itself. If the work overlooks
             // the error, its later statements would each commit on their own, half an order at a time. So nothing
             // commits on this connection but the COMMIT of `Engine::commit`.
-            let asked = Arc::clone(&may_commit);
-            connection.lock_handle().await?.set_commit_hook(move || asked.load(Ordering::Acquire));
+            let (asked, told) = (Arc::clone(&may_commit), Arc::clone(&rolled_back));
+            let mut handle = connection.lock_handle().await?;
+            handle.set_commit_hook(move || asked.load(Ordering::Acquire));
+            // And the next member of a shared transaction must not take what is left of it for the transaction.
+            handle.set_rollback_hook(move || told.store(true, Ordering::Release));
         }
         let serial = self.0.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Slot { connection, serial, state: State::Clean, may_commit })
+        Ok(Slot { connection, serial, state: State::Clean, may_commit, rolled_back })
     }
 
     /// Opens the file. Of two processes that open a new file at once and switch it to WAL, SQLite turns one away as busy
@@ -169,6 +174,16 @@ impl Lease {
     /// Allows or forbids COMMIT.
     pub(super) fn allow_commit(&mut self, allowed: bool) {
         self.slot_mut().may_commit.store(allowed, Ordering::Release);
+    }
+
+    /// From here on it counts what is rolled back: to be called before BEGIN is sent.
+    pub(super) fn begin_whole(&mut self) {
+        self.slot_mut().rolled_back.store(false, Ordering::Release);
+    }
+
+    /// Whether nothing was rolled back since, savepoints aside.
+    pub(super) fn is_whole(&mut self) -> bool {
+        !self.slot_mut().rolled_back.load(Ordering::Acquire)
     }
 
     /// Ends whatever transaction is open. Queued behind every earlier command of this connection, even those whose

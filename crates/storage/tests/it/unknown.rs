@@ -3,7 +3,7 @@
 use cell_map::{BucketId, UserKey};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use storage::{
     BucketLock, Class, CommitError, Db, DbConfig, Engine, Fenced, IdempotencyKey, Mode, Outcome, Row, Settings, Sqlite,
@@ -12,21 +12,29 @@ use storage::{
 };
 
 use crate::sqlite::Files;
+use tokio::sync::Mutex;
 
 /// SQLite whose answers to COMMIT get lost, some before the commit took place and some after.
-struct Lossy {
+pub struct Lossy {
     inner: Sqlite,
     lose: Arc<Losses>,
 }
 
 #[derive(Default)]
-struct Losses {
-    before: AtomicBool,
-    after: AtomicBool,
+pub struct Losses {
+    pub before: AtomicBool,
+    pub after: AtomicBool,
+    /// The next COMMIT is refused.
+    pub refuse: AtomicBool,
+    /// COMMITs of writes that were asked for.
+    pub commits: AtomicUsize,
+    /// Held by whoever wants none to go on.
+    pub gate: Mutex<()>,
 }
 
-struct Lease {
+pub struct Lease {
     inner: <Sqlite as Engine>::Lease,
+    mode: Mode,
     lose: Arc<Losses>,
 }
 
@@ -50,12 +58,20 @@ impl Engine for Lossy {
     const SCHEMA: &'static [(&'static str, &'static str)] = Sqlite::SCHEMA;
 
     async fn acquire(&self, mode: Mode) -> Result<Lease, StorageError> {
-        Ok(Lease { inner: self.inner.acquire(mode).await?, lose: Arc::clone(&self.lose) })
+        Ok(Lease { inner: self.inner.acquire(mode).await?, mode, lose: Arc::clone(&self.lose) })
     }
     async fn begin(lease: &mut Lease, mode: Mode) -> Result<(), StorageError> {
         Sqlite::begin(&mut lease.inner, mode).await
     }
     async fn commit(lease: &mut Lease) -> Result<(), CommitError> {
+        if lease.mode == Mode::Read {
+            return Sqlite::commit(&mut lease.inner).await;
+        }
+        lease.lose.commits.fetch_add(1, Ordering::SeqCst);
+        drop(lease.lose.gate.lock().await);
+        if lease.lose.refuse.swap(false, Ordering::SeqCst) {
+            return Err(CommitError::Refused(StorageError::Busy("refused on purpose")));
+        }
         if lease.lose.before.swap(false, Ordering::SeqCst) {
             return Err(CommitError::Unknown("lost on the way there".into()));
         }
@@ -67,6 +83,12 @@ impl Engine for Lossy {
     }
     async fn rollback(lease: &mut Lease) -> Result<(), StorageError> {
         Sqlite::rollback(&mut lease.inner).await
+    }
+    async fn shares_commits(connection: &mut Self::Connection) -> Result<bool, StorageError> {
+        Sqlite::shares_commits(connection).await
+    }
+    fn is_whole(lease: &mut Lease) -> bool {
+        Sqlite::is_whole(&mut lease.inner)
     }
     async fn fence(
         connection: &mut Self::Connection,
@@ -104,6 +126,16 @@ impl Engine for Lossy {
     }
 }
 
+/// A database over it.
+pub async fn lossy(place: &tempfile::TempDir, settings: Settings) -> (Db<Lossy>, Arc<Losses>) {
+    let config = DbConfig::new(place.path().join("cell.db"), here());
+    let lose = Arc::new(Losses::default());
+    let engine = Lossy { inner: Sqlite::new(&config), lose: Arc::clone(&lose) };
+    let db = Db::with_engine(engine, settings, &migrations::<Files>()).await.expect("open");
+    db.bootstrap_ownership(&map(), &here()).await.expect("bootstrap");
+    (db, lose)
+}
+
 async fn call(db: &Db<Lossy>, user: &UserKey) -> Result<Outcome<Receipt>, TxError<storage::conformance::SuiteError>> {
     let key = IdempotencyKey::new("/suite.v1.Suite/Add", "r1", b"b").expect("a short id");
     let owned = user.clone();
@@ -121,11 +153,7 @@ async fn call(db: &Db<Lossy>, user: &UserKey) -> Result<Outcome<Receipt>, TxErro
 async fn a_lost_answer_to_commit_is_unknown_and_repeating_settles_it() {
     for lost_after_the_commit in [false, true] {
         let place = tempfile::tempdir().expect("a folder");
-        let config = DbConfig::new(place.path().join("cell.db"), here());
-        let lose = Arc::new(Losses::default());
-        let engine = Lossy { inner: Sqlite::new(&config), lose: Arc::clone(&lose) };
-        let db = Db::with_engine(engine, Settings::new(here()), &migrations::<Files>()).await.expect("open");
-        db.bootstrap_ownership(&map(), &here()).await.expect("bootstrap");
+        let (db, lose) = lossy(&place, Settings::new(here())).await;
         let user = key_of(&here(), 0);
 
         let loss = if lost_after_the_commit { &lose.after } else { &lose.before };
