@@ -76,6 +76,8 @@ pub struct Told<T> {
     pub item: Option<T>,
     /// What the receiver then has.
     pub at: At,
+    /// Whether with it everything was told that there was then.
+    pub complete: bool,
     /// When that was proven: milliseconds from the opening of the stream to just before the read.
     pub elapsed_ms: u64,
 }
@@ -231,6 +233,6 @@ impl<F: UserFeed> Teller<F> {
 
     fn say(&self, item: Option<F::Item>, proven: Instant) -> Told<F::Item> {
         let elapsed = proven.duration_since(self.opened).as_millis();
-        Told { item, at: self.at, elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX) }
+        Told { item, at: self.at, complete: !self.more, elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX) }
     }
 }
