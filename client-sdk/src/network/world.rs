@@ -227,10 +227,15 @@ impl Mapped {
 }
 
 impl Way {
-    /// Whether a service of this cell can be asked, as far as is known.
+    /// Whether a service of this cell can be asked, as far as is known. If it cannot, it is tried on: the call that goes
+    /// elsewhere would come here.
     fn reaches(&self, service: &str) -> bool {
-        let alive = |hosts: &Vec<Arc<Pool>>| hosts.iter().any(|pool| !pool.is_down());
-        self.inside.contains_key(service) || self.hosts.get(service).is_some_and(alive)
+        let hosts = self.hosts.get(service).map_or(&[][..], Vec::as_slice);
+        let reaches = self.inside.contains_key(service) || hosts.iter().any(|pool| !pool.is_down());
+        if !reaches {
+            hosts.iter().for_each(|pool| pool.ask());
+        }
+        reaches
     }
 }
 
