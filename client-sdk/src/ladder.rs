@@ -187,8 +187,21 @@ impl<M: Method> Outgoing<M> {
             deadline: self.deadline,
             fresh: self.fresh.clone(),
             metadata: self.metadata.clone(),
-            wants: Wants { key_in_metadata: self.key_in_metadata, no_retry: self.kin.no_retry, ..Wants::default() },
+            wants: Wants {
+                key_in_metadata: self.key_in_metadata,
+                no_retry: self.kin.no_retry,
+                ..Wants::ranked(self.slot.policy, self.kin.priority)
+            },
         }
+    }
+
+    /// That its time is over, with the cell that it waited for.
+    pub fn late(&self) -> Error {
+        let cell = match self.destination(self.key.as_ref()) {
+            Destination::Cell(cell) => Some(cell),
+            Destination::Router => None,
+        };
+        Error::deadline_exceeded().at_cell(cell)
     }
 }
 

@@ -134,6 +134,21 @@ async fn a_server_stream_comes_through_and_its_end_too() {
 }
 
 #[tokio::test]
+async fn a_server_stream_without_a_deadline_runs_on() {
+    let cells = Cells::start().await;
+    let (mesh, _) = mesh(&cells.router).await;
+    let mut client = client(&mesh);
+    for (method, least, most) in [("Follow", 24 * 3600, u64::MAX), ("Watch", 29, 30)] {
+        client.ready().await.unwrap();
+        let codec = ProstCodec::<Ask, Echo>::default();
+        client.server_streaming(ask(&user("b", 0)), path(method), codec).await.unwrap();
+        let timeout = cells.b.seen().last().unwrap().header("grpc-timeout").map(str::to_owned).unwrap();
+        let seconds = mesh_layers::timeout::parse(timeout.as_bytes()).unwrap().as_secs();
+        assert!((least..=most).contains(&seconds), "{method}: {timeout}");
+    }
+}
+
+#[tokio::test]
 async fn client_streams_go_through_the_router_both_ways() {
     // The whole of what it is sent comes back.
     let router = Router::with(Told::new(&[]), |asked: Asked| async move {

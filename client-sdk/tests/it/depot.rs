@@ -1,7 +1,9 @@
 //! The proto of the tests as generated code would have it.
 
 use cell_map::KeyError;
-use client_sdk::{Call, Idempotency, Key, Mesh, Method, MethodPolicy, Scope, Slot, generated::CanonicalKey};
+use client_sdk::{
+    Call, Idempotency, Key, Mesh, Method, MethodPolicy, Scope, Slot, StreamCall, generated::CanonicalKey,
+};
 
 /// Names a user.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -50,6 +52,8 @@ methods! {
         |ask| CanonicalKey::borrowed(ask.user.as_bytes());
     Put(Ask) = MethodPolicy::new("/depot.v1.Depot/Put", Scope::User).max_request_bytes(200_000),
         |ask| CanonicalKey::borrowed(ask.user.as_bytes());
+    Follow(Ask) = MethodPolicy::new("/depot.v1.Depot/Follow", Scope::User).side_effects(READS),
+        |ask| CanonicalKey::borrowed(ask.user.as_bytes());
     Note(Plain) = MethodPolicy::new("/depot.v1.Depot/Note", Scope::User), |_| Ok(None);
     Count(Plain) = MethodPolicy::new("/depot.v1.Depot/Count", Scope::Replicated).side_effects(READS), |_| Ok(None);
     Publish(Plain) = MethodPolicy::new("/depot.v1.Depot/Publish", Scope::Global), |_| Ok(None);
@@ -61,6 +65,7 @@ pub struct Depot {
     mesh: Mesh,
     get: Slot<Get>,
     put: Slot<Put>,
+    follow: Slot<Follow>,
     note: Slot<Note>,
     count: Slot<Count>,
     publish: Slot<Publish>,
@@ -71,6 +76,7 @@ impl Depot {
         Self {
             get: Slot::of(mesh),
             put: Slot::of(mesh),
+            follow: Slot::of(mesh),
             note: Slot::of(mesh),
             count: Slot::of(mesh),
             publish: Slot::of(mesh),
@@ -88,6 +94,10 @@ impl Depot {
 
     pub fn put_text(&self, user: &str, text: String) -> Call<'_, Put> {
         Call::new(&self.mesh, &self.put, Ask { user: user.to_owned(), text })
+    }
+
+    pub fn follow(&self, user: &str) -> StreamCall<'_, Follow> {
+        StreamCall::new(&self.mesh, &self.follow, Ask { user: user.to_owned(), text: String::new() })
     }
 
     pub fn note(&self) -> Call<'_, Note> {
