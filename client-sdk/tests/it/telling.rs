@@ -109,6 +109,24 @@ async fn a_stream_that_falls_silent_is_opened_anew_at_the_next_seed() {
 }
 
 #[tokio::test]
+async fn a_client_returns_to_an_earlier_seed_without_a_break() {
+    let (near, far) = (Cells::start().await, Cells::start().await);
+    let seeds = [&near.router, &far.router].map(|router| router.server.address.to_string());
+    let told = near.router.told.borrow().clone();
+    let address = near.router.server.kill().await;
+    let (mesh, depot) = ready(Mesh::builder().seeds(seeds)).await;
+    depot.put(&user("b", 0)).await.unwrap();
+    assert_eq!((near.b.seen().len(), far.b.seen().len()), (0, 1));
+    let _back = Router::at(address, told, |asked| async move { asked.echo("router") }).await;
+    eventually(async || {
+        assert_eq!(mesh.state(), State::Ready);
+        depot.put(&user("b", 0)).await.unwrap();
+        near.b.seen().len() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn messages_that_lay_in_a_buffer_confirm_nothing() {
     let cells = Cells::start().await;
     let (mesh, _depot) = mesh(&cells.router).await;
