@@ -5,7 +5,6 @@ use crate::{
     server::{Asked, Server},
     world::{Router, Told, cell, eventually, mesh, user},
 };
-use bytes::Bytes;
 use client_sdk::{Code, Source, fanout};
 use mesh_layers::{MeshError, frame};
 use prost::Message;
@@ -20,6 +19,11 @@ fn serve(asked: Asked, name: &'static str) {
     let of = |user: &str| Echo { text: format!("{user} of {name}") };
     if !asked.seen.path.ends_with("/BatchLoad") {
         let ask = Ask::decode(asked.seen.message.clone()).unwrap();
+        if ask.text == REFUSED {
+            let asked = asked.with("grpc-status", "5").with("grpc-message", &format!("no {}", ask.user));
+            let head = asked.head();
+            return asked.send_head(head);
+        }
         return asked.echo(&of(&ask.user).text);
     }
     let request = BatchGetRequest::decode(asked.seen.message.clone()).unwrap();
@@ -29,7 +33,7 @@ fn serve(asked: Asked, name: &'static str) {
     });
     let response = BatchGetResponse { results: results.collect() };
     let head = asked.head();
-    asked.answer(head, &[Bytes::from(frame::encode(&response.encode_to_vec()))], "0");
+    asked.answer(head, &[frame::encode(&response.encode_to_vec())], "0");
 }
 
 async fn server(name: &'static str) -> Server {
