@@ -85,13 +85,13 @@ impl Directory {
     }
 }
 
-/// What is told to clients: the instances, and the front doors of the routers that the map names.
+/// What is told to clients: the instances, and the front doors of the routers that the map names. Of a cell that was not
+/// heard of yet nothing is told: clients may know more.
 #[must_use]
 pub fn message(known: &BTreeMap<CellId, Vec<pb::Instance>>, map: &CellMap) -> pb::Instances {
-    let cells = map.cells().iter().map(|cell| pb::CellInstances {
-        cell: cell.id.to_string(),
-        instances: known.get(&cell.id).cloned().unwrap_or_default(),
-        routers: cell.front_endpoints.clone(),
+    let cells = map.cells().iter().filter_map(|cell| {
+        let (instances, routers) = (known.get(&cell.id)?.clone(), cell.front_endpoints.clone());
+        Some(pb::CellInstances { cell: cell.id.to_string(), instances, routers })
     });
     pb::Instances { cells: cells.collect() }
 }

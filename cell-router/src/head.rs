@@ -104,6 +104,7 @@ pub fn admit<'b>(
     metadata::check(&head.headers).map_err(|error| reject(error, Some(method)))?;
     let encoding = Encoding::of(&head.headers).map_err(|error| reject(error.into(), Some(method)))?;
     let asked = timeout::of(&head.headers).map_err(|error| reject(error.into(), Some(method)))?;
+    let is_non_core = metadata::is_non_core(&head.headers).map_err(|error| reject(error, Some(method)))?;
     let turn_away = |error: MeshError| Box::new(Rejection { hostile: false, ..*reject(error, Some(method)) });
     let granted = timeout::granted(asked, method.default_deadline, method.max_deadline);
     if granted.is_zero() {
@@ -119,8 +120,8 @@ pub fn admit<'b>(
     }
     let most = if method.policy.server_streaming { gate.max_streams } else { gate.max_calls };
     let most = match method.policy.criticality {
-        Criticality::Core => most,
-        Criticality::NonCore => most * NON_CORE_PERCENT / 100,
+        Criticality::Core if !is_non_core => most,
+        Criticality::Core | Criticality::NonCore => most * NON_CORE_PERCENT / 100,
     };
     if brain.counted(method).load(Relaxed) >= most {
         brain.events.shed.fetch_add(1, Relaxed);

@@ -120,11 +120,13 @@ impl Restrictions {
                         news
                     });
                 }
-                Err(error) if fault.as_ref() != Some(&error) => {
-                    tracing::error!(%error, "restrictions cannot be read; those in force stay");
-                    fault = Some(error);
+                Err(error) => {
+                    before = None;
+                    if fault.as_ref() != Some(&error) {
+                        tracing::error!(%error, "restrictions cannot be read; those in force stay");
+                        fault = Some(error);
+                    }
                 }
-                Err(_) => {}
             }
         }
     }
@@ -146,6 +148,41 @@ mod tests {
         let read = parse(text).expect("they are well formed");
         assert!(read.logics[0].name == "follow" && read.logics[0].min_minor == 2 && !read.logics[0].disabled);
         assert!(read.methods[0].method == "*" && read.methods[0].no_batch && !read.methods[0].no_retry);
+    }
+
+    /// Paused time: the follower looks whenever this waits for a second.
+    #[tokio::test(start_paused = true)]
+    async fn what_stands_in_the_file_at_one_look_only_is_not_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("restrictions.toml");
+        let write = |text: &str| std::fs::write(&path, text).expect("written");
+        let whole = "[[methods]]\nmethod = \"*\"\nno_batch = true\n";
+        write(whole);
+        let restrictions = Arc::new(Restrictions::open(Some(path.clone())).expect("well formed"));
+        let mut told = restrictions.watch();
+        let following = Arc::clone(&restrictions);
+        let follower = tokio::spawn(async move { following.follow().await });
+        let look = || tokio::time::sleep(LOOK);
+        tokio::time::sleep(LOOK / 2).await;
+        for _ in 0..3 {
+            // Cut to nothing, and written anew, as editors do.
+            write("");
+            look().await;
+            write(whole);
+            look().await;
+        }
+        assert!(!told.has_changed().expect("it is followed"), "half a file lifts nothing");
+        write("");
+        look().await;
+        write("nonsense");
+        look().await;
+        assert!(!told.has_changed().expect("it is followed"), "nor does one that cannot be read");
+        write("");
+        look().await;
+        assert!(!told.has_changed().expect("it is followed"), "not two looks in a row");
+        look().await;
+        assert!(told.borrow_and_update().methods.is_empty(), "two looks found the same");
+        follower.abort();
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub struct CallOptions {
     pub principal: Option<Arc<str>>,
     /// The user that it is about, where the message does not name him.
     pub user_key: Option<UserKey>,
-    /// Core or not, instead of the policy's.
+    /// Core or not, instead of the policy's. Calls of different priority share nothing. Routers shed a call that is made
+    /// less urgent than its policy says like any that is not core; nobody's is more urgent than its policy says to them.
     pub priority: Option<Criticality>,
     /// Metadata of its own; a call with metadata is neither coalesced nor batched.
     pub metadata: Option<Arc<HeaderMap>>,
@@ -96,7 +97,8 @@ impl<'a, M: Method> Call<'a, M> {
         Ok(self)
     }
 
-    /// Core or not, instead of the policy's.
+    /// Core or not, instead of the policy's. Calls of different priority share nothing. Routers shed a call that is made
+    /// less urgent than its policy says like any that is not core; nobody's is more urgent than its policy says to them.
     pub fn priority(mut self, priority: Criticality) -> Self {
         self.options.priority = Some(priority);
         self

@@ -70,8 +70,8 @@ pub struct Degraded {
     pub error: Error,
 }
 
-/// Runs a future whose calls all end so long from now, whatever deadlines they have; a shorter one around it counts. It
-/// does not end the future itself.
+/// Runs a future whose calls, and the streams opened in it, all end so long from now, whatever deadlines they have; a
+/// shorter one around it counts. It does not end the future itself.
 pub async fn within<F: IntoFuture>(time: Duration, future: F) -> F::Output {
     ENDS.scope(ends(time), future.into_future()).await
 }

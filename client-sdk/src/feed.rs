@@ -9,10 +9,12 @@ mod follow;
 mod global;
 mod message;
 mod moment;
+mod opening;
 mod pause;
 mod settings;
 mod shards;
 mod snapshot;
+mod stream_counts;
 mod track;
 mod users;
 

@@ -81,7 +81,7 @@ pub(crate) async fn fly<M: Method>(mut outgoing: Box<Outgoing<M>>) -> Answer<M> 
             },
         };
         if outgoing.deadline <= ladder::now() {
-            return Err(Error::deadline_exceeded());
+            return Err(outgoing.late());
         }
     }
     ladder::carry(outgoing).await
@@ -92,7 +92,7 @@ async fn join<M: Method>(call: Shared<Answer<M>>, about: &About, own: &Outgoing<
     let span = span::inside(&own.mesh, nth, own.slot.policy, "coalesced");
     let call = call.instrument(span.clone());
     let answer = if own.deadline < about.deadline {
-        let late = |_| Some(Err(Error::deadline_exceeded()));
+        let late = |_| Some(Err(own.late()));
         tokio::time::timeout_at(own.deadline.into(), call).await.unwrap_or_else(late)
     } else {
         call.await

@@ -187,9 +187,27 @@ impl<M: Method> Outgoing<M> {
             deadline: self.deadline,
             fresh: self.fresh.clone(),
             metadata: self.metadata.clone(),
-            wants: Wants { key_in_metadata: self.key_in_metadata, no_retry: self.kin.no_retry, ..Wants::default() },
+            wants: Wants {
+                key_in_metadata: self.key_in_metadata,
+                no_retry: self.kin.no_retry,
+                ..Wants::ranked(self.slot.policy, self.kin.priority)
+            },
         }
     }
+
+    /// That its time is over, with the cell that it waited for.
+    pub fn late(&self) -> Error {
+        late(&self.mesh, self.slot.policy, self.key.as_ref())
+    }
+}
+
+/// That the time of a call which waited for another's is over, with the cell that the other one went to.
+pub(crate) fn late(mesh: &Mesh, policy: &MethodPolicy, key: Option<&UserKey>) -> Error {
+    let cell = match mesh.wire().destination(policy, key.map(UserKey::as_bytes)) {
+        Destination::Cell(cell) => Some(cell),
+        Destination::Router => None,
+    };
+    Error::deadline_exceeded().at_cell(cell)
 }
 
 /// The runtime's present time: the same as the system's, but where a test has stopped it.

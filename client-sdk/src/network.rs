@@ -193,6 +193,7 @@ impl Network {
         job.hint = call.wants.key_in_metadata;
         job.repeatable &= !call.wants.no_retry;
         job.among_others = call.wants.among_others;
+        job.non_core = call.wants.non_core;
         job.no_direct |= call.wants.by_router;
         self.restrict(&mut job);
         Ok(job)

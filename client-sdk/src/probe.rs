@@ -72,9 +72,12 @@ pub(crate) struct Look;
 /// A write with a batch form.
 #[derive(Debug)]
 pub(crate) struct Put;
-/// The batch form, called by itself.
+/// The read's batch form, called by itself.
 #[derive(Debug)]
 pub(crate) struct BatchGet;
+/// The write's.
+#[derive(Debug)]
+pub(crate) struct BatchPut;
 
 pub(crate) const MOST_ITEMS: u32 = 20;
 const BATCH: MethodPolicy =
@@ -131,21 +134,30 @@ fn responses(message: &[u8]) -> Result<Vec<Result<User, ItemError>>, prost::Deco
     Ok(results.map(|result| result.user.ok_or((result.code, result.message))).collect())
 }
 
-impl Method for BatchGet {
-    type Request = BatchGetUsers;
-    type Response = Users;
-    const POLICY: MethodPolicy = BATCH;
-    const SPLIT: Option<SplitGlue<Self>> = Some(SplitGlue {
-        max: MOST_ITEMS as usize,
-        keys: |request, each| {
-            request.user_ids.iter().for_each(|id| each(CanonicalKey::borrowed(id.as_bytes())));
-        },
-        select: |request, positions| BatchGetUsers {
-            user_ids: positions.iter().map(|position| request.user_ids[*position].clone()).collect(),
-            mask: request.mask.clone(),
-        },
-        merge,
-    });
+macro_rules! batch {
+    ($($name:ident = $policy:expr;)*) => {$(
+        impl Method for $name {
+            type Request = BatchGetUsers;
+            type Response = Users;
+            const POLICY: MethodPolicy = $policy;
+            const SPLIT: Option<SplitGlue<Self>> = Some(SplitGlue {
+                max: MOST_ITEMS as usize,
+                keys: |request, each| {
+                    request.user_ids.iter().for_each(|id| each(CanonicalKey::borrowed(id.as_bytes())));
+                },
+                select: |request, positions| BatchGetUsers {
+                    user_ids: positions.iter().map(|position| request.user_ids[*position].clone()).collect(),
+                    mask: request.mask.clone(),
+                },
+                merge,
+            });
+        }
+    )*};
+}
+
+batch! {
+    BatchGet = BATCH;
+    BatchPut = BATCH_PUT;
 }
 
 fn merge(whole: &BatchGetUsers, parts: Vec<(Vec<usize>, Result<Users, ItemError>)>) -> Result<Users, String> {

@@ -100,7 +100,11 @@ impl RequestScope {
                 let ends = call.mesh.deadline(ladder::now(), slot.0.policy, &call.options)?;
                 let answer = match timeout_at(ends.into(), asked).await {
                     Ok(answer) => answer.unwrap_or_else(ladder::broken::<M>),
-                    Err(_) => return Err(Error::deadline_exceeded().in_method(slot.0.policy.path)),
+                    Err(_) => {
+                        let key = M::key(&call.request).ok().flatten().map(|key| key.to_user_key());
+                        let key = call.options.user_key.as_ref().or(key.as_ref());
+                        return Err(ladder::late(call.mesh, slot.0.policy, key).in_method(slot.0.policy.path));
+                    }
                 };
                 call.options.deadline = Some(ends.saturating_duration_since(ladder::now()));
                 (answer, Some(call))

@@ -1,7 +1,7 @@
 //! Streams that a server sends.
 
 use crate::{
-    Call, CallOptions, Code, Criticality, Error, Mesh, Method, MethodPolicy, Slot,
+    Call, CallOptions, Code, Criticality, Error, Mesh, Method, MethodPolicy, Slot, fanout,
     ladder::{self, frame},
     method::prepare,
     stats::Counts,
@@ -23,7 +23,7 @@ use std::{
 };
 
 /// How long a stream may be open that neither caller nor policy ends: for ever, but in a number that fits.
-const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A stream that has not been opened yet: await it.
 #[must_use = "a stream is opened when it is awaited"]
@@ -43,7 +43,7 @@ impl<'a, M: Method> StreamCall<'a, M> {
     }
 
     /// Ends the stream so long after it is opened. Without one, and without a default in the policy, nothing but the
-    /// service ends it.
+    /// service ends it, or a [`within`](crate::within) that it is opened in.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self(self.0.deadline(deadline))
     }
@@ -92,7 +92,8 @@ async fn open<M: Method>(call: Call<'_, M>) -> Result<Streaming<M::Response>, Er
     let (key, key_in_metadata) = prepare::<M>(&mut request, &options)?;
     let deadline = deadline(policy, &options)?;
     let frame = frame(&request)?;
-    let wants = Wants { key_in_metadata, no_retry: options.no_retry, ..Wants::default() };
+    let priority = options.priority.unwrap_or(policy.criticality);
+    let wants = Wants { key_in_metadata, no_retry: options.no_retry, ..Wants::ranked(policy, priority) };
     let wire = WireCall { policy, frame, key, deadline, fresh: options.fresh, metadata: options.metadata, wants };
     Counts::add(&counts.wire);
     let stream = mesh.wire().stream(wire).await.inspect_err(|_| {
@@ -111,7 +112,7 @@ fn deadline(policy: &MethodPolicy, options: &CallOptions) -> Result<Instant, Err
     let asked = options.deadline.or(policy.default_deadline).unwrap_or(NO_DEADLINE);
     let own = now + asked.min(policy.max_deadline.unwrap_or(NO_DEADLINE));
     let served = CallContext::with_current(|call| call.deadline() - MARGIN);
-    let deadline = served.map_or(own, |served| served.min(own));
+    let deadline = [served, fanout::scoped()].into_iter().flatten().fold(own, Instant::min);
     if deadline <= now { Err(Error::deadline_exceeded().in_method(policy.path)) } else { Ok(deadline) }
 }
 

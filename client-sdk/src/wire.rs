@@ -4,7 +4,7 @@
 //! bytes and is not, so that it is compiled once and measured once. Beside the mesh there is a wire for tests of callers'
 //! code ([`crate::Mesh`] made of mocks).
 
-use crate::{Error, Fresh, MethodPolicy, Source, Token};
+use crate::{Criticality, Error, Fresh, MethodPolicy, Source, Token};
 use bytes::Bytes;
 use cell_map::{CellId, UserKey};
 use futures_util::future::BoxFuture;
@@ -42,6 +42,16 @@ pub(crate) struct Wants {
     pub among_others: bool,
     /// It goes through a router: it was put together for one.
     pub by_router: bool,
+    /// It is less urgent than its policy says.
+    pub non_core: bool,
+}
+
+impl Wants {
+    /// Of a call with this priority, nothing else.
+    pub fn ranked(policy: &MethodPolicy, priority: Criticality) -> Self {
+        let non_core = priority == Criticality::NonCore && policy.criticality == Criticality::Core;
+        Self { non_core, ..Self::default() }
+    }
 }
 
 /// Its answer.

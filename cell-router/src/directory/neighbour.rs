@@ -55,7 +55,8 @@ async fn follow(
         }
         *pause = FIRST_PAUSE;
         let Some(instances) = message.instances else { continue };
-        let own = instances.cells.into_iter().find(|entry| entry.cell == cell.as_str());
-        directory.learn(cell, own.map(|entry| entry.instances).unwrap_or_default());
+        if let Some(own) = instances.cells.into_iter().find(|entry| entry.cell == cell.as_str()) {
+            directory.learn(cell, own.instances);
+        }
     }
 }

@@ -82,6 +82,29 @@ async fn clients_learn_the_map_and_the_instances_of_all_cells_from_any_router() 
 }
 
 #[tokio::test]
+async fn a_cell_that_the_router_has_not_heard_of_is_not_told() {
+    let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = peer.local_addr().unwrap();
+    let a = router_a(address, None).await;
+    let mut stream = watch(&a, WatchMeshRequest::default()).await;
+    let cells = next(&mut stream).await.instances.expect("instances").cells;
+    assert_eq!(cells.iter().map(|told| &*told.cell).collect::<Vec<_>>(), ["a"], "a client keeps what it knew of b");
+    // One that has none which clients reach is told: that is news.
+    let b = start_with(config("b", &[], &[]), map()).await;
+    let a = router_a(b.peer(), None).await;
+    let mut stream = watch(&a, WatchMeshRequest::default()).await;
+    let empty = timeout(Duration::from_secs(20), async {
+        loop {
+            let Some(instances) = next(&mut stream).await.instances else { continue };
+            if let Some(told) = instances.cells.into_iter().find(|told| told.cell == "b") {
+                return told;
+            }
+        }
+    });
+    assert!(empty.await.expect("b is told").instances.is_empty());
+}
+
+#[tokio::test]
 async fn another_cells_services_may_be_reached_through_a_gateway() {
     let b = router_b("10.0.0.2:9").await;
     let a = router_a(b.peer(), Some("127.0.0.1:7017")).await;

@@ -157,6 +157,10 @@ async fn too_many_calls_are_shed_non_core_ones_first() {
     }
     let extra = call(&mut caller.clone(), "Extra", &[], &[]).await;
     assert_eq!(refused(&extra), (Code::ResourceExhausted, "RATE_LIMITED".into()));
+    let lowered = call(&mut caller.clone(), "Count", &[], &[("cellmesh-priority", "non-core")]).await;
+    assert_eq!(refused(&lowered), (Code::ResourceExhausted, "RATE_LIMITED".into()), "its caller says it is not core");
+    let bad = call(&mut caller.clone(), "Count", &[], &[("cellmesh-priority", "core")]).await;
+    assert_eq!(refused(&bad).1, "BAD_REQUEST", "nothing is more urgent than its policy says");
     running.extend((0..2).map(|_| spawn("Count")));
     while router.router.brain().in_flight.load(Relaxed) < 10 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -40,7 +40,7 @@ pub(super) async fn run<M: Method>(
     let mut riders = carriage.depart();
     let now = ladder::now();
     for late in riders.extract_if(.., |rider| rider.outgoing.deadline <= now) {
-        let error = Error::deadline_exceeded();
+        let error = late.outgoing.late();
         carriage.end(late.seat, End::Answered(Err(error)));
     }
     if !riders.is_empty() {

@@ -1,6 +1,10 @@
 //! All feeds of a mesh: each is followed once, however many logics look at it.
 
-use super::{GlobalData, GlobalFeed, UserFeed, Users, follow::Line};
+use super::{
+    GlobalData, GlobalFeed, UserFeed, Users,
+    follow::Line,
+    stream_counts::{StreamCounts, SwitchOff},
+};
 use hashbrown::HashMap;
 use std::{
     any::{Any, TypeId},
@@ -22,6 +26,8 @@ pub struct FeedStats {
     pub streams_opened: u64,
     /// Streams that were not opened, or ended other than planned.
     pub streams_failed: u64,
+    /// How often the feed's own code panicked: the logics that use it are switched off then.
+    pub panics: u64,
     /// How long the first data took: since the start for global data, since the first call about him for a user's (the
     /// last one that came).
     pub first_data: Option<Duration>,
@@ -36,6 +42,7 @@ pub struct FeedStats {
 /// Tells about one feed.
 pub(crate) trait FeedReport: Send + Sync {
     fn report(&self) -> FeedStats;
+    fn counts(&self) -> &StreamCounts;
 }
 
 /// All feeds of a mesh.
@@ -43,6 +50,8 @@ pub struct Feeds {
     pub(crate) line: Line,
     by_type: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     reports: Vec<Arc<dyn FeedReport>>,
+    /// Makes what switches the logic off that is opening its feeds.
+    switch_off: Option<Box<dyn Fn() -> SwitchOff + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Feeds {
@@ -53,7 +62,12 @@ impl std::fmt::Debug for Feeds {
 
 impl Feeds {
     pub(crate) fn new(line: Line) -> Self {
-        Self { line, by_type: HashMap::new(), reports: Vec::new() }
+        Self { line, by_type: HashMap::new(), reports: Vec::new(), switch_off: None }
+    }
+
+    /// The feeds that are asked for from now on are for this logic: a panic of their own code switches it off.
+    pub(crate) fn are_for(&mut self, switch_off: impl Fn() + Clone + Send + Sync + 'static) {
+        self.switch_off = Some(Box::new(move || Box::new(switch_off.clone())));
     }
 
     /// The data of a global feed, followed from now on.
@@ -71,13 +85,17 @@ impl Feeds {
         self.reports.iter().map(|feed| feed.report()).collect()
     }
 
-    fn get<T: FeedReport + 'static>(&mut self, make: impl FnOnce(Line) -> T) -> Arc<T> {
+    fn get<T: FeedReport + 'static>(&mut self, make: impl FnOnce(Line, Arc<StreamCounts>) -> T) -> Arc<T> {
         let there = self.by_type.get(&TypeId::of::<T>()).cloned();
-        there.and_then(|there| there.downcast().ok()).unwrap_or_else(|| {
-            let made = Arc::new(make(self.line.clone()));
+        let data = there.and_then(|there| there.downcast().ok()).unwrap_or_else(|| {
+            let made = Arc::new(make(self.line.clone(), Arc::default()));
             self.by_type.insert(TypeId::of::<T>(), Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
             self.reports.push(Arc::clone(&made) as Arc<dyn FeedReport>);
             made
-        })
+        });
+        if let Some(switch_off) = &self.switch_off {
+            T::counts(&data).concerns(switch_off());
+        }
+        data
     }
 }

@@ -2,8 +2,10 @@
 
 use super::{
     Clock, Feed, FeedEvent, LocalSettings, Moment, Position,
+    opening::Openings,
     pause::Pause,
     snapshot::Place,
+    stream_counts::StreamCounts,
     track::{Batch, Step, Track, TrackError},
 };
 use crate::{
@@ -11,16 +13,14 @@ use crate::{
     wire::{Wants, Wire, WireCall, WireStream},
 };
 use cell_map::UserKey;
+use futures_util::FutureExt;
 use prost::Message;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio::{
-    sync::Semaphore,
     task::consume_budget,
     time::{Instant, sleep, timeout},
 };
@@ -42,13 +42,15 @@ pub(crate) enum FollowError {
     Unreadable(String),
     #[error("the snapshot takes {bytes} bytes, at most {max} are allowed")]
     TooLarge { bytes: usize, max: usize },
+    #[error("the feed's own code panicked")]
+    Panicked,
 }
 
 impl FollowError {
     /// Whether asking again soon is in vain.
     fn is_hopeless(&self) -> bool {
         match self {
-            Self::TooLarge { .. } | Self::Unreadable(_) => true,
+            Self::TooLarge { .. } | Self::Unreadable(_) | Self::Panicked => true,
             Self::Stream(error) => {
                 matches!(error.code(), Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated)
                     || error.refuses_request()
@@ -59,7 +61,7 @@ impl FollowError {
 
     /// Whether what was applied must not be used any more: it may lack something, or is too large.
     fn spoils(&self) -> bool {
-        matches!(self, Self::TooLarge { .. } | Self::Track(TrackError::Disordered { .. }))
+        matches!(self, Self::TooLarge { .. } | Self::Panicked | Self::Track(TrackError::Disordered { .. }))
     }
 
     /// Whether everything is to be asked for: there is nothing to go on from, or another home has to tell.
@@ -82,13 +84,6 @@ pub(crate) struct Line {
     pub settings: Arc<LocalSettings>,
 }
 
-/// What was counted of one feed's streams.
-#[derive(Debug, Default)]
-pub(crate) struct StreamCounts {
-    pub opened: AtomicU64,
-    pub failed: AtomicU64,
-}
-
 /// Where the data of a stream goes.
 pub(crate) trait Target<S>: Send + Sync {
     /// The snapshot's place.
@@ -104,7 +99,7 @@ pub(crate) struct Follower<F: Feed, T> {
     pub target: T,
     pub counts: Arc<StreamCounts>,
     /// Limits how many streams are being opened.
-    pub opening: Option<Arc<Semaphore>>,
+    pub opening: Option<Arc<Openings>>,
     /// Makes the request.
     pub subscribe: Subscribe<F>,
 }
@@ -130,7 +125,9 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
         let mut afresh = false;
         loop {
             let begun = Instant::now();
-            let Err(error) = self.stream(&mut floor, afresh).await else {
+            // A feed is code of others. What it held when it panicked is not looked at any more.
+            let followed = AssertUnwindSafe(self.stream(&mut floor, afresh)).catch_unwind().await;
+            let Err(error) = followed.unwrap_or(Err(FollowError::Panicked)) else {
                 afresh = false;
                 continue;
             };
@@ -141,6 +138,10 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
                 self.target.holds(0);
             }
             let (feed, hopeless) = (<F::Stream as Method>::POLICY.path, error.is_hopeless());
+            if matches!(error, FollowError::Panicked) {
+                self.counts.panicked();
+                tracing::error!(feed, "a feed's own code panicked: the local logics that use it are switched off");
+            }
             let pause = pause.after(begun.elapsed(), hopeless, rand::random());
             if hopeless {
                 tracing::warn!(feed, %error, pause_ms = pause.as_millis(), "feed cannot be followed");
@@ -154,7 +155,10 @@ impl<F: Feed, T: Target<F::Snapshot>> Follower<F, T> {
     /// Follows one stream to its planned end.
     async fn stream(&self, floor: &mut Position, afresh: bool) -> Result<(), FollowError> {
         let mut opening = match &self.opening {
-            Some(opening) => opening.acquire().await.ok(),
+            Some(opening) => {
+                let key = self.key.as_ref().map(UserKey::as_bytes);
+                opening.begin(self.line.wire.destination(&<F::Stream as Method>::POLICY, key)).await
+            }
             None => None,
         };
         let Open { mut stream, mut track, at, lasts } = self.open(*floor, afresh).await?;

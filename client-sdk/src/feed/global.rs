@@ -3,8 +3,9 @@
 use super::{
     GlobalFeed,
     feeds::{FeedReport, FeedStats},
-    follow::{Follower, Line, StreamCounts, Target},
+    follow::{Follower, Line, Target},
     snapshot::Place,
+    stream_counts::StreamCounts,
 };
 use crate::Method;
 use std::sync::{
@@ -37,8 +38,7 @@ impl<F: GlobalFeed> Target<F::Snapshot> for Arc<Kept<F>> {
 
 impl<F: GlobalFeed> GlobalData<F> {
     /// Starts to follow the feed, on the runtime that this is called in.
-    pub(crate) fn follow(line: Line) -> Self {
-        let counts = Arc::<StreamCounts>::default();
+    pub(crate) fn follow(line: Line, counts: Arc<StreamCounts>) -> Self {
         let kept =
             Arc::new(Kept { place: Place::new(line.clock), bytes: AtomicUsize::new(0), counts: Arc::clone(&counts) });
         let follower = Follower::<F, _> {
@@ -59,6 +59,10 @@ impl<F: GlobalFeed> GlobalData<F> {
 }
 
 impl<F: GlobalFeed> FeedReport for GlobalData<F> {
+    fn counts(&self) -> &StreamCounts {
+        &self.kept.counts
+    }
+
     fn report(&self) -> FeedStats {
         let kept = &*self.kept;
         FeedStats {
@@ -67,6 +71,7 @@ impl<F: GlobalFeed> FeedReport for GlobalData<F> {
             bytes: kept.bytes.load(Relaxed),
             streams_opened: kept.counts.opened.load(Relaxed),
             streams_failed: kept.counts.failed.load(Relaxed),
+            panics: kept.counts.panics(),
             first_data: kept.place.first(),
             ..FeedStats::default()
         }

@@ -22,7 +22,8 @@ pub struct LocalSettings {
     pub max_snapshot_bytes: usize,
     /// How long a user's stream stays open after the last call about him. 5 min.
     pub idle: Duration,
-    /// Most streams of users that are being opened at a time. 64.
+    /// Most streams of one feed's users that are being opened at a time in each cell; through routers, as long as the
+    /// cells are not known, in all. 64.
     pub max_opening: usize,
     /// One local answer in so many is also asked of the server; 0: none. 1,000.
     pub shadow_every: u32,

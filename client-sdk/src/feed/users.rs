@@ -4,9 +4,11 @@
 use super::{
     Moment, UserFeed,
     feeds::{FeedReport, FeedStats},
-    follow::{Follower, Line, StreamCounts, Target},
+    follow::{Follower, Line, Target},
+    opening::Openings,
     shards::{Keyed, Shards},
     snapshot::{Place, Seen},
+    stream_counts::StreamCounts,
 };
 use crate::Method;
 use cell_map::UserKey;
@@ -17,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle, time::sleep};
+use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 /// For how long nobody is let in once no room was found.
@@ -35,7 +37,7 @@ struct Inner<F: UserFeed> {
     users: Shards<User<F::Snapshot>>,
     line: Line,
     runtime: Handle,
-    opening: Arc<Semaphore>,
+    opening: Arc<Openings>,
     streams: Arc<StreamCounts>,
     /// Bytes of all users.
     bytes: AtomicUsize,
@@ -94,13 +96,13 @@ impl<S> User<S> {
 
 impl<F: UserFeed> Users<F> {
     /// Without any user. Streams run on the runtime that this is called in.
-    pub(crate) fn new(line: Line) -> Self {
+    pub(crate) fn new(line: Line, streams: Arc<StreamCounts>) -> Self {
         let settings = &line.settings;
         let inner = Arc::new(Inner {
             users: Shards::new(settings.max_users),
-            opening: Arc::new(Semaphore::new(settings.max_opening.max(1))),
+            opening: Arc::new(Openings::new(settings.max_opening)),
             runtime: Handle::current(),
-            streams: Arc::default(),
+            streams,
             bytes: AtomicUsize::new(0),
             full_until: AtomicI64::new(i64::MIN),
             counts: Counts::default(),
@@ -241,6 +243,10 @@ impl<F: UserFeed> Target<F::Snapshot> for Kept<F> {
 }
 
 impl<F: UserFeed> FeedReport for Users<F> {
+    fn counts(&self) -> &StreamCounts {
+        &self.inner.streams
+    }
+
     fn report(&self) -> FeedStats {
         let inner = &*self.inner;
         let first = inner.counts.first_data_ns.load(Relaxed);
@@ -250,6 +256,7 @@ impl<F: UserFeed> FeedReport for Users<F> {
             bytes: inner.bytes.load(Relaxed),
             streams_opened: inner.streams.opened.load(Relaxed),
             streams_failed: inner.streams.failed.load(Relaxed),
+            panics: inner.streams.panics(),
             first_data: (first > 0).then(|| Duration::from_nanos(first)),
             closed_idle: inner.counts.closed_idle.load(Relaxed),
             evicted: inner.counts.evicted.load(Relaxed),

@@ -194,6 +194,7 @@ async fn a_joiner_whose_deadline_is_earlier_ends_by_it() {
     let hurried = async {
         tokio::task::yield_now().await;
         let error = look.get("ann").deadline(ms(20)).await.expect_err("too late");
+        assert!(error.cell().is_some(), "it names the cell that it waited for");
         (error.code(), began.elapsed())
     };
     let (first, (code, took)) = tokio::join!(look.get("ann").into_future(), hurried);

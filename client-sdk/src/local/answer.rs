@@ -78,6 +78,8 @@ impl<L: LocalLogic> Answerer<L> {
     pub fn start(logic: Arc<L>, switch: Arc<Switch>, feeds: &mut Feeds) -> Arc<Self> {
         let line = feeds.line.clone();
         let every = u64::from(line.settings.shadow_every);
+        let switched = Arc::clone(&switch);
+        feeds.are_for(move || switched.turn_off());
         Arc::new_cyclic(|me| Self {
             logic,
             data: <L::Data as DataSource>::open(feeds),

@@ -24,7 +24,7 @@ pub enum LocalState {
     On,
     /// The mesh restricted it: the server is asked.
     Restricted,
-    /// Its answers differed from the server's: the server is asked, until [`crate::Mesh::enable_local_logic`].
+    /// Its answers differed from the server's, or the code of a feed that it uses panicked: the server is asked, until [`crate::Mesh::enable_local_logic`].
     SwitchedOff,
 }
 

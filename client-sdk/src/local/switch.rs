@@ -67,6 +67,11 @@ impl Switch {
         ledger.enter(agreed) && !self.off.swap(true, Relaxed)
     }
 
+    /// Switches it off, until it is [enabled](Self::enable).
+    pub fn turn_off(&self) {
+        self.off.store(true, Relaxed);
+    }
+
     /// Switches it on again.
     pub fn enable(&self) {
         *self.ledger.lock().unwrap_or_else(PoisonError::into_inner) = Ledger::default();

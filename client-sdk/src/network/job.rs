@@ -36,6 +36,8 @@ pub(crate) struct Job<'c> {
     pub hint: bool,
     /// Whether the message names other users than the key too: an answer about a user's home may speak of any of them.
     pub among_others: bool,
+    /// It is less urgent than its policy says.
+    pub non_core: bool,
     /// The one message in its frame.
     pub frame: Bytes,
     /// Metadata of the caller's own.
@@ -76,6 +78,7 @@ impl<'c> Job<'c> {
             key: None,
             hint: false,
             among_others: false,
+            non_core: false,
             frame: Bytes::new(),
             metadata: None,
             deadline,
@@ -126,6 +129,9 @@ impl<'c> Job<'c> {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
+        if self.non_core {
+            headers.insert(metadata::PRIORITY, metadata::NON_CORE);
+        }
         mesh_layers::trace::write(span, &mut headers);
         if let Some(parent) = headers.get_mut(metadata::TRACEPARENT) {
             parent.set_sensitive(true);
@@ -147,10 +153,10 @@ fn uri(authority: Authority, path: PathAndQuery) -> Uri {
     Uri::from_parts(parts).expect("a scheme, an authority and a path are a uri")
 }
 
-/// What the mesh writes itself, or HTTP/2 has not. A user key of the caller's own is no claim but a hint.
+/// What the mesh writes itself, or HTTP/2 has not. A user key or priority of the caller's own is no claim but a hint.
 fn is_reserved(name: &HeaderName) -> bool {
     let name = name.as_str();
-    let hint = || name == metadata::USER.as_str() || name == metadata::USER_BIN.as_str();
+    let hint = || [metadata::USER, metadata::USER_BIN, metadata::PRIORITY].iter().any(|hint| hint.as_str() == name);
     let hop = ["te", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"];
     hop.contains(&name) || name == "grpc-timeout" || (name.starts_with(metadata::PREFIX) && !hint())
 }

@@ -43,6 +43,8 @@ use tracing::Span;
 const WATCH_MESH: &str = "/cellmesh.control.v1.ControlService/WatchMesh";
 /// Silence after which a stream counts as dead; a router says something every second.
 const SILENCE: Duration = Duration::from_secs(3);
+/// How long a client hears from a later seed before it looks whether an earlier one is back; half of it to all, by chance.
+const RETURN: Duration = Duration::from_secs(10);
 /// Longest wait before another seed is asked; the wait is up to chance, so that clients spread.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The same after several failures.
@@ -131,17 +133,41 @@ pub(super) async fn run(network: Arc<Network>, known: Known) {
 }
 
 async fn follow_seeds(network: &Network, mut news: News) {
-    let mut failures = 0;
-    for seed in network.seeds.iter().cycle() {
+    let (mut failures, mut at) = (0, 0);
+    loop {
+        let seed = &network.seeds[at];
         let ended = tokio::select! {
             ended = follow(network, &mut news, seed) => ended,
             () = network.watching.reopen.notified() => Ended { heard: true, why: "another history was adopted".to_owned() },
+            earlier = back(&network.seeds[..at]) => {
+                tracing::debug!(seed = %network.seeds[earlier].authority, "an earlier router is back");
+                at = earlier;
+                continue;
+            }
         };
+        at = (at + 1) % network.seeds.len();
         tracing::debug!(seed = %seed.authority, why = ended.why, "no longer hearing from router");
         network.watching.become_state(if news.known.map.is_some() { State::Stale } else { State::Starting });
         failures = if ended.heard { 0 } else { failures + 1 };
         let longest = (FIRST_WAIT * (1 << failures.min(10))).min(LONGEST_WAIT);
         tokio::time::sleep(longest.mul_f64(rand::random_range(0.0..1.0))).await;
+    }
+}
+
+/// Ends when an earlier seed tells something, with its place: callers name the near ones first.
+async fn back(earlier: &[Arc<Pool>]) -> usize {
+    loop {
+        tokio::time::sleep(RETURN.mul_f64(rand::random_range(0.5..1.0))).await;
+        for (at, seed) in earlier.iter().enumerate() {
+            let request = WatchMeshRequest { without_map: true, ..WatchMeshRequest::default() };
+            let tells = async {
+                let (_, mut messages) = open(&request, seed).await.ok()?;
+                messages.next().await.ok().flatten()
+            };
+            if let Ok(Some(_)) = timeout_at((Instant::now() + SILENCE).into(), tells).await {
+                return at;
+            }
+        }
     }
 }
 
@@ -155,7 +181,9 @@ struct Ended {
 /// Hears from one seed until its stream ends or is silent.
 async fn follow(network: &Network, news: &mut News, seed: &Arc<Pool>) -> Ended {
     let mut heard = false;
-    let why = match timeout_at((Instant::now() + SILENCE).into(), open(news, seed)).await {
+    let (known_incarnation, known_epoch) = news.version();
+    let request = WatchMeshRequest { known_incarnation, known_epoch, without_map: false };
+    let why = match timeout_at((Instant::now() + SILENCE).into(), open(&request, seed)).await {
         Err(_) => "it does not answer".to_owned(),
         Ok(Err(why)) => why,
         Ok(Ok((opened, messages))) => hear(network, news, opened, messages, &mut heard).await,
@@ -163,10 +191,8 @@ async fn follow(network: &Network, news: &mut News, seed: &Arc<Pool>) -> Ended {
     Ended { heard, why }
 }
 
-async fn open(news: &News, seed: &Arc<Pool>) -> Result<(Instant, Messages), String> {
+async fn open(request: &WatchMeshRequest, seed: &Arc<Pool>) -> Result<(Instant, Messages), String> {
     let opened = Instant::now();
-    let (known_incarnation, known_epoch) = news.version();
-    let request = WatchMeshRequest { known_incarnation, known_epoch, without_map: false };
     let frame = frame::encode(&request.encode_to_vec());
     let job = Job { frame, ..Job::by_router(PathAndQuery::from_static(WATCH_MESH), opened + LONGEST_STREAM) };
     let broken = |outcome: Outcome| match outcome {

@@ -39,8 +39,9 @@ pub(super) struct Known {
 pub(super) struct World {
     pub map: Option<Mapped>,
     pub restrictions: Restrictions,
-    /// Routers of the nearest cell, else the seeds.
-    routers: Vec<Arc<Pool>>,
+    /// Those of the seeds that are routers of the nearest cell; all seeds, for the caller knows them to be his way; the
+    /// routers that the map names of that cell. The later ones where none of the earlier ones is up.
+    routers: [Vec<Arc<Pool>>; 3],
 }
 
 /// The map with the ways to its cells.
@@ -129,14 +130,15 @@ impl World {
         let map = known.map.as_ref().map(|map| Mapped::new(map, known, parts));
         let nearest = |id: &CellId| known.instances.cells.iter().find(|cell| cell.cell == id.as_str());
         let routers = known.here.as_ref().and_then(nearest).map_or(&[][..], |cell| &cell.routers);
-        let routers: Vec<_> = pools(routers.iter(), parts.pools, &parts.tallies.routers);
-        let routers = if routers.is_empty() { parts.seeds.to_vec() } else { routers };
-        Self { map, restrictions, routers }
+        let near: Vec<_> = pools(routers.iter(), parts.pools, &parts.tallies.routers);
+        let is_near = |seed: &&Arc<Pool>| near.iter().any(|router| Arc::ptr_eq(router, seed));
+        let seeds = parts.seeds.iter().filter(is_near).cloned().collect();
+        Self { map, restrictions, routers: [seeds, parts.seeds.to_vec(), near] }
     }
 
     /// Where a call goes, after so many direct attempts missed.
     pub fn place(&self, job: &Job<'_>, misses: u8, owners: &Owners, parts: &Parts<'_>, dice: Dice) -> Place {
-        let unknown = || self.by_router(&parts.tallies.routers, OwnerEpochs::ZERO, parts, dice);
+        let unknown = || self.by_router(&parts.tallies.routers, OwnerEpochs::ZERO, dice);
         let Some(mapped) = &self.map else { return unknown() };
         let redirect = job.key.and_then(|key| owners.get(key));
         let service = job.service();
@@ -164,7 +166,7 @@ impl World {
             }
             None => {
                 let fallback = !job.no_direct && (inside.is_some() || !hosts.is_empty());
-                Place { fallback, ..self.by_router(&way.tally, asked, parts, dice) }
+                Place { fallback, ..self.by_router(&way.tally, asked, dice) }
             }
         }
     }
@@ -182,8 +184,8 @@ impl World {
         mapped.way(cell).tally.cell.as_ref()
     }
 
-    fn by_router(&self, tally: &Arc<Tally>, asked: OwnerEpochs, parts: &Parts<'_>, dice: Dice) -> Place {
-        let router = pick(&self.routers, dice).or_else(|| pick(parts.seeds, dice));
+    fn by_router(&self, tally: &Arc<Tally>, asked: OwnerEpochs, dice: Dice) -> Place {
+        let router = self.routers.iter().find_map(|routers| pick(routers, dice));
         let epoch = self.map.as_ref().map(|mapped| mapped.epoch.clone());
         Place { target: router.map(Target::Router), tally: Arc::clone(tally), asked, epoch, fallback: false }
     }
@@ -227,10 +229,15 @@ impl Mapped {
 }
 
 impl Way {
-    /// Whether a service of this cell can be asked, as far as is known.
+    /// Whether a service of this cell can be asked, as far as is known. If it cannot, it is tried on: the call that goes
+    /// elsewhere would come here.
     fn reaches(&self, service: &str) -> bool {
-        let alive = |hosts: &Vec<Arc<Pool>>| hosts.iter().any(|pool| !pool.is_down());
-        self.inside.contains_key(service) || self.hosts.get(service).is_some_and(alive)
+        let hosts = self.hosts.get(service).map_or(&[][..], Vec::as_slice);
+        let reaches = self.inside.contains_key(service) || hosts.iter().any(|pool| !pool.is_down());
+        if !reaches {
+            hosts.iter().for_each(|pool| pool.ask());
+        }
+        reaches
     }
 }
 

@@ -77,6 +77,7 @@ async fn who_joins_a_load_keeps_his_own_deadline() {
         tokio::task::yield_now().await;
         let start = tokio::time::Instant::now();
         let error = scope.load(look.get("ann").deadline(ms(30))).await.expect_err("too late");
+        assert!(error.cell().is_some(), "it names the cell that it waited for");
         assert_eq!((error.code(), start.elapsed()), (Code::DeadlineExceeded, ms(30)));
     };
     let (answer, ()) = futures_util::join!(patient, hurried);

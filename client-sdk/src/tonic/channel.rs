@@ -1,6 +1,6 @@
 //! A channel for generated tonic clients.
 
-use crate::{Code, Error, Mesh, network::Job};
+use crate::{Code, Error, Mesh, network::Job, stream::NO_DEADLINE};
 use ::tonic::{Status, body::Body};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
@@ -74,8 +74,10 @@ impl Inner {
                 headers.remove(GRPC_ENCODING);
                 let message = collected.message();
                 let key = key(policy, &message, headers)?;
-                let of_streams = policy.max_deadline.filter(|_| policy.server_streaming);
-                let default = policy.default_deadline.or(of_streams);
+                // A server's stream runs on, unless somebody says otherwise.
+                let endless = policy.server_streaming.then_some(NO_DEADLINE);
+                let max = policy.max_deadline.or(endless);
+                let default = policy.default_deadline.or(endless.and(max));
                 let job = Job {
                     scope: policy.scope,
                     side_effects: policy.side_effects,
@@ -83,10 +85,7 @@ impl Inner {
                     key: key.as_deref(),
                     frame: collected.frame.clone(),
                     metadata: Some(headers),
-                    ..Job::by_router(
-                        path,
-                        self.mesh.deadline_within(crate::ladder::now(), asked, default, policy.max_deadline)?,
-                    )
+                    ..Job::by_router(path, self.mesh.deadline_within(crate::ladder::now(), asked, default, max)?)
                 };
                 Ok(network.pass(Job { no_direct: false, ..job }).await?)
             }

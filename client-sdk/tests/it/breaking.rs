@@ -117,6 +117,31 @@ async fn a_server_that_is_killed_loses_what_it_was_doing_and_no_more() {
     assert!(!again.seen().is_empty());
 }
 
+/// More calls than one connection is for, so that another one is wanted and refused; then the one that stood breaks. Whoever
+/// sees that must try the address again, though nobody calls it.
+#[tokio::test]
+async fn an_address_whose_last_connection_breaks_while_another_is_refused_is_tried_again() {
+    let holds = Server::start(|asked| async move { asked.hold().await }).await;
+    let router = Router::start(Told::new(&[("b", &holds)])).await;
+    let (_mesh, depot) = mesh(&router).await;
+    let mut running = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let depot = depot.clone();
+        running.spawn(async move { depot.put(&user("b", n)).await });
+        crate::world::eventually(async || holds.seen().len() > n).await;
+        if n == 0 {
+            holds.close().await;
+        }
+    }
+    let address = holds.kill().await;
+    while let Some(call) = running.join_next().await {
+        assert_eq!(call.unwrap().unwrap_err().reason(), Some("CELL_UNREACHABLE"));
+    }
+    assert_eq!(depot.put(&user("b", 0)).await.unwrap().value.text, "router", "it is down");
+    let _again = Server::start_at(address, |asked| async move { asked.echo("b") }).await;
+    crate::world::eventually(async || depot.put(&user("b", 0)).await.is_ok_and(|reply| reply.value.text == "b")).await;
+}
+
 #[tokio::test]
 async fn a_connection_that_answers_no_ping_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -134,6 +134,21 @@ async fn a_server_stream_comes_through_and_its_end_too() {
 }
 
 #[tokio::test]
+async fn a_server_stream_without_a_deadline_runs_on() {
+    let cells = Cells::start().await;
+    let (mesh, _) = mesh(&cells.router).await;
+    let mut client = client(&mesh);
+    for (method, least, most) in [("Follow", 24 * 3600, u64::MAX), ("Watch", 29, 30)] {
+        client.ready().await.unwrap();
+        let codec = ProstCodec::<Ask, Echo>::default();
+        client.server_streaming(ask(&user("b", 0)), path(method), codec).await.unwrap();
+        let timeout = cells.b.seen().last().unwrap().header("grpc-timeout").map(str::to_owned).unwrap();
+        let seconds = mesh_layers::timeout::parse(timeout.as_bytes()).unwrap().as_secs();
+        assert!((least..=most).contains(&seconds), "{method}: {timeout}");
+    }
+}
+
+#[tokio::test]
 async fn client_streams_go_through_the_router_both_ways() {
     // The whole of what it is sent comes back.
     let router = Router::with(Told::new(&[]), |asked: Asked| async move {
@@ -149,6 +164,71 @@ async fn client_streams_go_through_the_router_both_ways() {
     let reply = client.streaming(Request::new(messages), path("Upload"), codec).await.unwrap();
     let all: Vec<Result<Echo, Status>> = reply.into_inner().collect().await;
     assert_eq!(all[0].as_ref().unwrap().text, format!("{} bytes", 100 * (5 + 3 + 10_000)));
+}
+
+#[tokio::test]
+async fn a_client_stream_that_is_reset_ends_with_an_error_and_is_not_sent_again() {
+    let router = Router::with(Told::new(&[]), |asked: Asked| async move { asked.reset(h2::Reason::INTERNAL_ERROR) });
+    let router = router.await;
+    let (mesh, _) = mesh(&router).await;
+    let mut client = client(&mesh);
+    client.ready().await.unwrap();
+    let messages = tokio_stream::iter((0..10).map(|_| Plain { text: "x".repeat(10_000) }));
+    let codec = ProstCodec::<Plain, Echo>::default();
+    let error = client.streaming(Request::new(messages), path("Upload"), codec).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::Unavailable);
+    assert_eq!(router.server.seen().len(), 1);
+}
+
+/// The server hears of it in the midst of the messages, and does not take what came for the whole.
+#[tokio::test]
+async fn a_client_stream_that_its_caller_drops_is_reset() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let seed = listener.local_addr().unwrap().to_string();
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut kept = Vec::new();
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            let upload = request.uri().path().ends_with("/Upload");
+            kept.push(respond);
+            let (mut body, ended) = (request.into_body(), ended.clone());
+            tokio::spawn(async move {
+                let mut bytes = 0;
+                let end = loop {
+                    match body.data().await {
+                        Some(Ok(data)) => bytes += data.len(),
+                        Some(Err(error)) => break error.reason(),
+                        None => break None,
+                    }
+                    if upload && bytes > 0 {
+                        let _ = ended.send((bytes, None));
+                    }
+                };
+                if upload {
+                    let _ = ended.send((bytes, Some(end)));
+                }
+            });
+        }
+    });
+    let mesh = Mesh::builder().seeds([seed]).build().unwrap();
+    let mut client = client(&mesh);
+    client.ready().await.unwrap();
+    let messages = tokio_stream::iter([Plain { text: "first".to_owned() }]).chain(tokio_stream::pending());
+    let codec = ProstCodec::<Plain, Echo>::default();
+    let call = tokio::spawn(async move { client.streaming(Request::new(messages), path("Upload"), codec).await });
+    let next = crate::world::within(ends.recv()).await.unwrap();
+    assert!(next.1.is_none(), "the first message is there");
+    call.abort();
+    let reason = crate::world::within(async {
+        loop {
+            if let (_, Some(reason)) = ends.recv().await.unwrap() {
+                return reason;
+            }
+        }
+    });
+    assert_eq!(reason.await, Some(h2::Reason::CANCEL));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::{
     server::Server,
     world::{Router, Told, cell, mesh, user, within},
 };
-use client_sdk::{Code, Connecting, Connector, Mesh};
+use client_sdk::{Code, Connecting, Connector, Criticality, Mesh};
 use http::{HeaderValue, Uri};
 use mesh_layers::{
     CallContext, Listener,
@@ -45,6 +45,27 @@ async fn waiting_for_a_connection_ends_at_the_deadline_too() {
     let mesh = mesh.connect_timeout(Duration::from_secs(30)).build().unwrap();
     let error = within(Depot::new(&mesh).get("somebody").deadline(SOON).into_future()).await.unwrap_err();
     assert_eq!((error.code(), error.attempts()), (Code::DeadlineExceeded, 0));
+}
+
+#[tokio::test]
+async fn a_scope_of_time_binds_streams_too() {
+    let silent = Server::start(|asked| async move { asked.hold().await }).await;
+    let router = Router::start(Told::new(&[("b", &silent)])).await;
+    let (_mesh, depot) = mesh(&router).await;
+    let error = within(client_sdk::within(SOON, depot.follow(&user("b", 0)))).await.unwrap_err();
+    assert_eq!((error.code(), error.cell()), (Code::DeadlineExceeded, Some(&cell("b"))));
+}
+
+#[tokio::test]
+async fn a_call_that_is_less_urgent_than_its_policy_says_so_to_routers() {
+    let cells = Cells::start().await;
+    let (_mesh, depot) = mesh(&cells.router).await;
+    let b = || user("b", 0);
+    depot.put(&b()).await.unwrap();
+    depot.put(&b()).priority(Criticality::NonCore).await.unwrap();
+    depot.follow(&b()).priority(Criticality::NonCore).await.unwrap();
+    let told: Vec<_> = cells.b.seen().iter().map(|seen| seen.header("cellmesh-priority").map(str::to_owned)).collect();
+    assert_eq!(told, [None, Some("non-core".to_owned()), Some("non-core".to_owned())]);
 }
 
 #[tokio::test]

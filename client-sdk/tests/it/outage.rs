@@ -81,6 +81,34 @@ async fn a_dead_cell_costs_few_calls_and_harms_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_nobody_come_back_to_the_near_cell_however_long_it_was_away() {
+    let (a, b) = (Server::named("a").await, Server::named("b").await);
+    let router = router(Told::new(&[("a", &a), ("b", &b)])).await;
+    let (mesh, depot) = mesh(&router).await;
+    let near = async || depot.count().await.is_ok_and(|reply| reply.value.text == "a");
+    assert!(near().await);
+    let address = a.kill().await;
+    // Longer than an address is tried for which nobody asks.
+    let (began, mut probes) = (Instant::now(), 0);
+    let failed = |mesh: &Mesh| mesh.stats().cells[&cell("a")].connects_failed;
+    while began.elapsed() < Duration::from_secs(13) {
+        if probes == 0 && began.elapsed() > Duration::from_secs(8) {
+            probes = failed(&mesh);
+        }
+        assert!(!near().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let probes = failed(&mesh) - probes;
+    let _back = Server::start_at(address, |asked| async move { asked.with("cellmesh-cell", "a").echo("a") }).await;
+    let began = Instant::now();
+    eventually(near).await;
+    let took = began.elapsed();
+    println!("figure: return to the near cell N=1 took={took:?} probes={probes} in 5 s");
+    assert!(took <= Duration::from_secs(2), "returned after {took:?}");
+    assert!(probes <= 7, "{probes} probes in 5 s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cell_that_breaks_every_call_is_not_buried_in_retries() {
     let sick = Arc::new(AtomicBool::new(false));
     let b = Server::start({

@@ -66,6 +66,34 @@ async fn a_cell_whose_instances_nobody_knows_is_reached_through_the_router() {
 }
 
 #[tokio::test]
+async fn calls_through_routers_go_through_the_seeds_that_were_given() {
+    let a = Server::named("a").await;
+    let other = Router::with(Told::new(&[]), |asked| async move { asked.echo("of the map") }).await;
+    let router = Router::start(Told { routers: vec![other.server.address], ..Told::new(&[("a", &a)]) }).await;
+    let (mesh, depot) = mesh(&router).await;
+    for n in 0..10 {
+        assert_eq!(depot.get(&user("b", n)).await.unwrap().value.text, "router");
+    }
+    router.server.kill().await;
+    eventually(async || mesh.state() == State::Stale).await;
+    // The first ones may meet the broken connection.
+    eventually(async || depot.get(&user("b", 0)).await.is_ok_and(|reply| reply.value.text == "of the map")).await;
+}
+
+#[tokio::test]
+async fn of_the_seeds_those_of_the_near_cell_come_first() {
+    let a = Server::named("a").await;
+    let far = Router::with(Told::new(&[]), |asked| async move { asked.echo("far") }).await;
+    let router = Router::start(Told::new(&[("a", &a)])).await;
+    router.told.send_modify(|told| told.routers = vec![router.server.address]);
+    let seeds = [&router, &far].map(|router| router.server.address.to_string());
+    let (_mesh, depot) = ready(Mesh::builder().seeds(seeds)).await;
+    for n in 0..20 {
+        assert_eq!(depot.get(&user("b", n)).await.unwrap().value.text, "router");
+    }
+}
+
+#[tokio::test]
 async fn replicated_calls_leave_a_cell_that_drains_for_the_nearest() {
     let cells = Cells::start().await;
     let mut next = draft().build().unwrap().next();

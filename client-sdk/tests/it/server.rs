@@ -15,6 +15,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::{JoinHandle, JoinSet},
 };
 
@@ -129,6 +130,7 @@ pub struct Server {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
+    closing: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -165,17 +167,31 @@ impl Server {
         let listener = TcpListener::from_std(socket.into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let (all, number) = (Arc::clone(&seen), Arc::clone(&connections));
+        let closing = Arc::<Notify>::default();
+        let (all, number, closed) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&closing));
         let task = tokio::spawn(async move {
             // Dropped with the task, and the connections with it.
             let mut running = JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, _) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    () = closed.notified() => break,
+                };
                 let number = number.fetch_add(1, Ordering::Relaxed);
                 running.spawn(connection(stream, number, handler.clone(), Arc::clone(&all)));
             }
+            drop(listener);
+            std::future::pending::<()>().await;
         });
-        Self { address, seen, connections, task }
+        Self { address, seen, connections, closing, task }
+    }
+
+    /// Takes no more connections; those that stand go on.
+    pub async fn close(&self) {
+        self.closing.notify_one();
+        while TcpStream::connect(self.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Ends at once, like a process that is killed.

@@ -7,6 +7,7 @@ use crate::{
 };
 use cell_map::{Incarnation, UserEpoch, UserKey};
 use client_sdk::{Mesh, State};
+use mesh_proto::control_v1::MethodRestriction;
 use std::{sync::Arc, time::Duration};
 
 #[tokio::test]
@@ -40,6 +41,29 @@ async fn a_process_starts_by_its_last_good_copy_with_all_routers_down() {
         assert_eq!(depot.put(&user(home, 0)).await.unwrap().value.text, home);
     }
     assert_eq!(depot.count().await.unwrap().value.text, "a", "the nearest cell is remembered");
+}
+
+#[tokio::test]
+async fn a_router_that_has_not_heard_of_a_cell_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("mesh.bin");
+    let cells = Cells::start().await;
+    let (mesh, depot) = ready(builder(&cells.router).last_good(&copy)).await;
+    eventually(async || copy.exists()).await;
+    // As after its restart: it knows its own cell only. The restriction shows when it was heard.
+    cells.router.told.send_modify(|told| {
+        told.instances.retain(|(cell, _)| *cell == "a");
+        let method = MethodRestriction { method: "/no.Such/Method".to_owned(), no_batch: true, ..Default::default() };
+        told.methods = vec![method];
+    });
+    let before = std::fs::read(&copy).unwrap();
+    eventually(async || std::fs::read(&copy).is_ok_and(|now| now != before)).await;
+    assert_eq!(depot.put(&user("b", 0)).await.unwrap().value.text, "b");
+    drop(mesh);
+    let seeds = [nowhere().await.to_string()];
+    let mesh = Mesh::builder().seeds(seeds).last_good(&copy).build().unwrap();
+    assert_eq!(Depot::new(&mesh).put(&user("c", 0)).await.unwrap().value.text, "c", "nor from the copy");
+    assert!(cells.router.server.seen().is_empty(), "both went straight");
 }
 
 #[tokio::test]
@@ -82,6 +106,24 @@ async fn a_stream_that_falls_silent_is_opened_anew_at_the_next_seed() {
     // The new one's instances are in force.
     depot.put(&user("b", 0)).await.unwrap();
     assert_eq!((silent.b.seen().len(), cells.b.seen().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_client_returns_to_an_earlier_seed_without_a_break() {
+    let (near, far) = (Cells::start().await, Cells::start().await);
+    let seeds = [&near.router, &far.router].map(|router| router.server.address.to_string());
+    let told = near.router.told.borrow().clone();
+    let address = near.router.server.kill().await;
+    let (mesh, depot) = ready(Mesh::builder().seeds(seeds)).await;
+    depot.put(&user("b", 0)).await.unwrap();
+    assert_eq!((near.b.seen().len(), far.b.seen().len()), (0, 1));
+    let _back = Router::at(address, told, |asked| async move { asked.echo("router") }).await;
+    eventually(async || {
+        assert_eq!(mesh.state(), State::Ready);
+        depot.put(&user("b", 0)).await.unwrap();
+        near.b.seen().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -58,6 +58,8 @@ pub fn user(home: &str, n: usize) -> String {
 pub struct Told {
     pub map: Option<Arc<CellMap>>,
     pub instances: Vec<(&'static str, SocketAddr)>,
+    /// Routers of cell `a`.
+    pub routers: Vec<SocketAddr>,
     pub methods: Vec<MethodRestriction>,
     /// It goes on beating; else it falls silent.
     pub beats: bool,
@@ -68,7 +70,14 @@ pub struct Told {
 impl Told {
     pub fn new(instances: &[(&'static str, &Server)]) -> Self {
         let instances = instances.iter().map(|(cell, server)| (*cell, server.address)).collect();
-        Self { map: Some(Arc::new(map())), instances, methods: Vec::new(), beats: true, elapsed_ms: None }
+        Self {
+            map: Some(Arc::new(map())),
+            instances,
+            routers: Vec::new(),
+            methods: Vec::new(),
+            beats: true,
+            elapsed_ms: None,
+        }
     }
 
     fn message(&self, request: &WatchMeshRequest, start: Instant) -> WatchMeshResponse {
@@ -83,6 +92,9 @@ impl Told {
                     routers: Vec::new(),
                 }),
             }
+        }
+        if let Some(known) = cells.iter_mut().find(|known| known.cell == "a") {
+            known.routers = self.routers.iter().map(SocketAddr::to_string).collect();
         }
         let news = self.map.as_ref().filter(|map| {
             (map.incarnation().get(), map.epoch().get()) != (request.known_incarnation, request.known_epoch)

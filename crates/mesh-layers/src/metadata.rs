@@ -18,6 +18,11 @@ use std::borrow::Cow;
 pub const USER: HeaderName = HeaderName::from_static("cellmesh-user");
 /// User key as raw bytes (base64 on the wire).
 pub const USER_BIN: HeaderName = HeaderName::from_static("cellmesh-user-bin");
+/// `non-core`: the call is less urgent than its policy says. A hint from anyone, which goes on as it is; nothing makes a call
+/// more urgent.
+pub const PRIORITY: HeaderName = HeaderName::from_static("cellmesh-priority");
+/// Value of [`PRIORITY`].
+pub const NON_CORE: HeaderValue = HeaderValue::from_static("non-core");
 /// Epoch of the map that the previous router decided by.
 pub const MAP_EPOCH: HeaderName = HeaderName::from_static("cellmesh-map-epoch");
 /// User epoch that the previous router believes.
@@ -111,6 +116,19 @@ pub fn user(headers: &HeaderMap) -> Result<Option<UserKey>, MeshError> {
     user_bytes(headers)?
         .map(|key| UserKey::from_bytes(&key).map_err(|error| bad(&USER, &error.to_string())))
         .transpose()
+}
+
+/// Whether the metadata makes the call less urgent than its policy says.
+///
+/// # Errors
+/// BAD_REQUEST when `cellmesh-priority` is given and is not `non-core`.
+pub fn is_non_core(headers: &HeaderMap) -> Result<bool, MeshError> {
+    let mut values = headers.get_all(&PRIORITY).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(false),
+        (Some(value), None) if *value == NON_CORE => Ok(true),
+        _ => Err(bad(&PRIORITY, "is not \"non-core\"")),
+    }
 }
 
 /// A user key as metadata: as text where that can be, else as bytes in base64.

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{MeshError, Reason},
-    metadata::{self, PEER_TOKEN, PREFIX, USER, USER_BIN},
+    metadata::{self, PEER_TOKEN, PREFIX, PRIORITY, USER, USER_BIN},
 };
 use cell_map::{MapEpoch, OwnerEpochs};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -82,9 +82,9 @@ pub struct Believed {
     pub map_epoch: Option<MapEpoch>,
 }
 
-/// Removes every name of the mesh but the user key, which is a hint from anyone.
+/// Removes every name of the mesh but the user key and the priority, which are hints from anyone.
 pub fn strip(headers: &mut HeaderMap) {
-    let ours = |name: &HeaderName| name.as_str().starts_with(PREFIX) && *name != USER && *name != USER_BIN;
+    let ours = |name: &HeaderName| name.as_str().starts_with(PREFIX) && ![USER, USER_BIN, PRIORITY].contains(name);
     // Rare: an honest caller of a front listener sends none, so nothing is allocated.
     while let Some(name) = headers.keys().find(|name| ours(name)).cloned() {
         headers.remove(name);
@@ -154,9 +154,12 @@ mod tests {
         headers.append("cellmesh-cell", HeaderValue::from_static("sh-1"));
         headers.append("cellmesh-cell", HeaderValue::from_static("sh-2"));
         headers.insert("cellmesh-user", HeaderValue::from_static("u"));
+        headers.insert("cellmesh-priority", HeaderValue::from_static("non-core"));
         let believed = admit(Listener::Front, Some(&token()), &mut headers).unwrap();
         assert_eq!(believed, Believed::default());
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["cellmesh-user"]);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cellmesh-priority", "cellmesh-user"]);
     }
 
     #[test]

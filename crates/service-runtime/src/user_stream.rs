@@ -18,12 +18,17 @@ use std::{
     time::{Duration, Instant},
 };
 use storage::{BoxFuture, Db, StorageError, Tx, Unseen, UserChanges, WorkError};
-use tokio::{sync::Mutex, time::sleep_until};
+use tokio::{
+    sync::Mutex,
+    time::{sleep_until, timeout},
+};
 use tonic::Status;
 
 /// How long a stream is silent at most, its check included: below the second that receivers count on.
 const BEAT: Duration = Duration::from_millis(800);
-/// How old the process's last look at the database may be for another stream to rely on.
+/// Longest look at the database: it queues with the writers. A stream then reads for itself, which does not.
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
+/// How long ago the process's last look at the database may have ended for another stream to rely on, whatever it found.
 const SHARED: Duration = Duration::from_millis(100);
 
 /// What a service tells in a stream of one user's data, and how far it has told it.
@@ -76,6 +81,8 @@ pub struct Told<T> {
     pub item: Option<T>,
     /// What the receiver then has.
     pub at: At,
+    /// Whether with it everything was told that there was then.
+    pub complete: bool,
     /// When that was proven: milliseconds from the opening of the stream to just before the read.
     pub elapsed_ms: u64,
 }
@@ -91,6 +98,8 @@ pub(crate) struct Pulse {
 struct Beat {
     /// Just before the look.
     looked: Instant,
+    ended: Instant,
+    /// None: it is not known, as the look failed or took too long.
     mark: Option<Unseen>,
 }
 
@@ -100,18 +109,21 @@ impl Pulse {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks, or takes what another stream has just seen.
-    async fn look(&self, db: &Db) -> Result<Beat, StorageError> {
+    /// Looks, or takes what another stream has just seen: those that waited for one look do not each begin another.
+    async fn look(&self, db: &Db) -> Beat {
         let mut beat = self.beat.lock().await;
         if let Some(beat) = *beat
-            && beat.looked.elapsed() < SHARED
+            && beat.ended.elapsed() < SHARED
         {
-            return Ok(beat);
+            return beat;
         }
         let looked = Instant::now();
-        let mark = db.unseen().await?;
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = mark;
-        Ok(*beat.insert(Beat { looked, mark }))
+        // What is wrong with the database is told by the read that follows.
+        let mark = timeout(LONGEST_LOOK, db.unseen()).await.ok().and_then(Result::ok).flatten();
+        if mark.is_some() {
+            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+        }
+        *beat.insert(Beat { looked, ended: Instant::now(), mark })
     }
 }
 
@@ -188,7 +200,7 @@ impl<F: UserFeed> Teller<F> {
                 () = self.changes.changed() => false,
                 () = sleep_until((self.told + BEAT).into()) => true,
             };
-            if beat && let Some(unchanged) = self.unchanged().await? {
+            if beat && let Some(unchanged) = self.unchanged().await {
                 return Ok(unchanged);
             }
             let before = self.at;
@@ -214,23 +226,15 @@ impl<F: UserFeed> Teller<F> {
     }
 
     /// A message that nothing changed since the last read, if that is certain.
-    async fn unchanged(&mut self) -> Result<Option<Told<F::Item>>, Status> {
-        if self.mark.is_none() {
-            // The read that follows has then something to be compared with.
-            self.look().await?;
-            return Ok(None);
-        }
-        let beat = self.look().await?;
-        let certain = beat.mark == self.mark && beat.looked > self.read && !self.changes.has_changed();
-        Ok(certain.then(|| self.say(None, beat.looked)))
-    }
-
-    async fn look(&mut self) -> Result<Beat, Status> {
-        self.context.pulse.look(&self.context.db).await.map_err(|error| status::<Status>(error.into()))
+    async fn unchanged(&mut self) -> Option<Told<F::Item>> {
+        // Where nothing was known before the last read, the read that follows has then something to be compared with.
+        let beat = self.context.pulse.look(&self.context.db).await;
+        let same = self.mark.is_some() && beat.mark == self.mark;
+        (same && beat.looked > self.read && !self.changes.has_changed()).then(|| self.say(None, beat.looked))
     }
 
     fn say(&self, item: Option<F::Item>, proven: Instant) -> Told<F::Item> {
         let elapsed = proven.duration_since(self.opened).as_millis();
-        Told { item, at: self.at, elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX) }
+        Told { item, at: self.at, complete: !self.more, elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX) }
     }
 }

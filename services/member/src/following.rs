@@ -1,7 +1,8 @@
 //! The stream of whom a user follows.
 //!
 //! Edges are told in the order of their last change, by the user's own positions. So a snapshot and the changes after a
-//! known position are the same walk from another beginning, and a user's new home goes on where the old one ended.
+//! known position are the same walk from another beginning. A position is continued under the very epoch it was told in,
+//! and only by a message with everything since then: half of it would be a set that never was. Else a snapshot is sent.
 
 use crate::{
     Error, MAX_BATCH_FOLLOW,
@@ -12,7 +13,7 @@ use service_runtime::{At, Found, UserFeed};
 use shop_logic::FollowChange;
 use storage::{BoxFuture, Tx, WorkError};
 
-/// Most edges in one message. More than one write changes, so that a piece holds all changes of at least one.
+/// Most edges in one message. More than one write changes, so that whoever keeps up needs no snapshot.
 const PIECE: usize = 2 * MAX_BATCH_FOLLOW;
 
 /// How far one receiver has been told whom a user follows.
@@ -28,8 +29,8 @@ enum State {
     Nothing,
     /// Has whom the user followed there.
     Has(At),
-    /// Inside a snapshot that began at a position: was told every edge up to this position and id.
-    Snapshot { began: u64, told: (u64, String) },
+    /// Inside a snapshot that began there: was told every edge up to this position and id.
+    Snapshot { began: At, told: (u64, String) },
 }
 
 impl Feed {
@@ -44,39 +45,24 @@ impl Feed {
         let now = At::of(tx).await?;
         let floor = store::floor(tx.conn(), &self.user).await?;
         match self.state.clone() {
-            State::Has(has) if continues(has, now, floor) => self.changes(tx, has, now).await,
+            State::Has(has) if continues(has, now, floor) => {
+                // No id is empty: these are the edges at later positions.
+                let edges = store::changes(tx.conn(), &self.user, (has.position + 1, ""), PIECE + 1).await?;
+                if edges.len() <= PIECE {
+                    self.state = State::Has(now);
+                    let change = change(edges, 0);
+                    return Ok(((change != FollowChange::default()).then_some(change), now, false));
+                }
+            }
             // Some edges that went since it began may be forgotten before they were told.
-            State::Snapshot { began, told } if floor <= began || floor < told.0 => {
-                self.snapshot(tx, began, told, now, false).await
+            State::Snapshot { began, told }
+                if began.user_epoch == now.user_epoch && (floor <= began.position || floor < told.0) =>
+            {
+                return self.snapshot(tx, began, told, now, false).await;
             }
-            State::Nothing | State::Has(_) | State::Snapshot { .. } => {
-                self.snapshot(tx, now.position, (0, String::new()), now, true).await
-            }
+            State::Nothing | State::Has(_) | State::Snapshot { .. } => {}
         }
-    }
-
-    async fn changes(
-        &mut self,
-        tx: &mut Tx,
-        has: At,
-        now: At,
-    ) -> Result<(Option<FollowChange>, At, bool), WorkError<Error>> {
-        // No id is empty: these are the edges at later positions.
-        let mut edges = store::changes(tx.conn(), &self.user, (has.position + 1, ""), PIECE).await?;
-        let more = edges.len() == PIECE;
-        let at = match edges.last().filter(|_| more).map(|last| last.position) {
-            None => now,
-            // Of the last write in the piece some edges may be missing. What is left is true in the epoch known before:
-            // it does not claim to show all that was written in it.
-            Some(cut) => {
-                edges.retain(|edge| edge.position < cut);
-                let position = edges.last().map_or(has.position, |last| last.position);
-                At { position, ..has }
-            }
-        };
-        self.state = State::Has(at);
-        let change = change(edges, 0);
-        Ok(((change != FollowChange::default()).then_some(change), at, more))
+        self.snapshot(tx, now, (0, String::new()), now, true).await
     }
 
     /// A piece of a snapshot. It ends with the piece that leaves nothing behind it, so that an edge which changes
@@ -84,7 +70,7 @@ impl Feed {
     async fn snapshot(
         &mut self,
         tx: &mut Tx,
-        began: u64,
+        began: At,
         told: (u64, String),
         now: At,
         start: bool,
@@ -96,14 +82,14 @@ impl Feed {
             Some(last) => (At::default(), State::Snapshot { began, told: (last.position, last.target.clone()) }),
         };
         self.state = state;
-        let change = FollowChange { snapshot_start: start, snapshot_end: !more, ..change(edges, began) };
+        let change = FollowChange { snapshot_start: start, snapshot_end: !more, ..change(edges, began.position) };
         Ok((Some(change), at, more))
     }
 }
 
 /// Whether a receiver can be told the rest: what he has is of this history, and nothing of the rest is forgotten.
 fn continues(has: At, now: At, floor: u64) -> bool {
-    has.user_epoch <= now.user_epoch && (floor..=now.position).contains(&has.position)
+    has.user_epoch == now.user_epoch && (floor..=now.position).contains(&has.position)
 }
 
 /// What a receiver is told of edges. Of those that went up to a position he never heard.

@@ -303,7 +303,7 @@ async fn a_position_is_continued_as_long_as_nothing_is_forgotten() {
         let targets = ids(n * 1_000..(n + 1) * 1_000);
         let (_, position) = ann.unfollow(targets.clone()).await;
         history.0.push((position, false, targets));
-        if n == 7 {
+        if n == 8 {
             let mut receiver = Receiver::new(&ann);
             while receiver.take(&ann).await {}
             young = Some(receiver);

@@ -1,13 +1,17 @@
 //! Batches that callers make themselves.
 
 use super::{failures::mesh_error, *};
+use crate::probe::{BatchPut, Users};
 
 fn many(users: &[&str]) -> BatchGetUsers {
     BatchGetUsers { user_ids: users.iter().map(|&user| user.to_owned()).collect(), mask: "m".into() }
 }
 
 /// Each item's user or code and message.
-async fn ask(batch: &Client<BatchGet>, users: &[&str]) -> Result<Vec<Result<String, (i32, String)>>, Error> {
+async fn ask<M>(batch: &Client<M>, users: &[&str]) -> Result<Vec<Result<String, (i32, String)>>, Error>
+where
+    M: Method<Request = BatchGetUsers, Response = Users>,
+{
     let reply = batch.call(many(users)).await?;
     let results = reply.value.results.into_iter();
     Ok(results.map(|result| result.user.map(|user| user.user_id).ok_or((result.code, result.message))).collect())
@@ -97,6 +101,33 @@ async fn a_cell_that_speaks_of_homes_is_asked_for_each_user_alone() {
         assert_eq!(ask(&batch, users).await.expect("each alone"), own(users));
         let alone = probe.sent()[before..].iter().filter(|sent| !sent.call.wants.among_others).count();
         assert_eq!(alone, 2, "ann's and bob's");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_writes_that_may_have_been_done_is_not_sent_again() {
+    let users = ["ann", "sh-1/bob", "sh-1/dora", "carl"];
+    for (reason, again) in [("MOVED", false), ("WRONG_CELL", true)] {
+        let probe = Probe::new(move |sent| {
+            let elsewhere = sent.call.wants.among_others && sent.users[0].starts_with("sh-1/");
+            (ms(5), elsewhere.then(|| Err(mesh_error(Code::Unavailable, reason))))
+        });
+        let batch = Client::<BatchPut>::new(&probe.mesh());
+        let results = ask(&batch, &users).await.expect("a part was answered");
+        let (done, failed): (Vec<_>, Vec<_>) = results.iter().partition(|result| result.is_ok());
+        let mut sent: Vec<_> = probe.sent().into_iter().map(|sent| sent.users).collect();
+        sent.sort();
+        if again {
+            assert_eq!(results, own(&users));
+            assert_eq!(sent, [vec!["ann", "carl"], vec!["sh-1/bob"], vec!["sh-1/bob", "sh-1/dora"], vec!["sh-1/dora"]]);
+        } else {
+            assert_eq!((done.len(), failed.len()), (2, 2));
+            let named = |result: &&Result<String, (i32, String)>| {
+                result.as_ref().is_err_and(|(code, why)| *code == Code::Unavailable.number() && why.contains("sh-1"))
+            };
+            assert!(failed.iter().all(named) && results[1].is_err() && results[2].is_err(), "{results:?}");
+            assert_eq!(sent, [vec!["ann", "carl"], vec!["sh-1/bob", "sh-1/dora"]], "none of them twice");
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{names::*, world::*};
-use crate::{Code, Error, FeedStats, Fresh, LocalSettings};
+use crate::{Code, Error, FeedStats, Fresh, LocalSettings, LocalState};
 use tokio::time::sleep;
 
 /// Bytes of a snapshot that holds one name of three letters.
@@ -139,6 +139,44 @@ async fn streams_are_opened_a_few_at_a_time() {
     second.refuse(Error::new(Code::Unavailable, "no"));
     let _fourth = world.opened().await;
     drop(third);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cell_that_hangs_keeps_no_stream_of_another_waiting() {
+    let mut world = world(LocalSettings { max_opening: 2, ..settings() });
+    for user in ["far0", "far1", "far2"] {
+        assert_eq!(here(&world, user), None);
+    }
+    let _hang = (world.opened().await, world.opened().await);
+    assert!(world.opens_nothing(ms(100)).await);
+    follow(&mut world, "near", &["bob"]).await;
+    assert_eq!(here(&world, "near"), Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_whose_code_panics_switches_its_logics_off_and_is_followed_again_when_they_are_on() {
+    let mut world = world(settings());
+    let (ann, eve) = (follow(&mut world, "ann", &["bob"]).await, follow(&mut world, "eve", &["bob"]).await);
+    ann.send(&change(10, at(0, 2), &[PANIC], &[]));
+    settle().await;
+    assert!(ann.is_gone() && !eve.is_gone());
+    let state = |world: &World| world.mesh.local_stats().logics[0].state;
+    assert_eq!((state(&world), feed(&world).panics, feed(&world).bytes), (LocalState::SwitchedOff, 1, ONE));
+    assert_eq!((here(&world, "ann"), here(&world, "eve")), (None, None));
+    let old = world.stale::<IsFollowing>("ann", "bob", Fresh::StaleIfError(ms(1_000_000)));
+    assert_eq!(old, None, "nor is it stale for ever");
+    assert!(world.mesh.enable_local_logic("follow"));
+    let again = loop {
+        // Eve's stream, which falls silent meanwhile, is opened anew, too.
+        let opened = world.opened().await;
+        if opened.request.user == "ann" {
+            break opened;
+        }
+    };
+    assert_eq!(again.from(), None, "from the beginning");
+    again.accept("bj-1").send(&snapshot(0, at(0, 3), &["joe"]));
+    settle().await;
+    assert_eq!(here(&world, "ann"), Some(false));
 }
 
 #[tokio::test(start_paused = true)]

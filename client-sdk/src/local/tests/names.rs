@@ -110,6 +110,9 @@ fn read(message: SubscribeResponse) -> Result<FeedMessage<(String, bool)>, Strin
     Ok(FeedMessage::piece(message.elapsed_ms, piece).complete(message.complete))
 }
 
+/// A name that the feeds cannot bear.
+pub const PANIC: &str = "panic";
+
 macro_rules! feed {
     ($name:ident, $stream:ident) => {
         pub struct $name;
@@ -121,6 +124,7 @@ macro_rules! feed {
                 read(message)
             }
             fn apply(snapshot: &mut BTreeSet<String>, (name, there): (String, bool)) {
+                assert_ne!(name, PANIC);
                 if there {
                     snapshot.insert(name)
                 } else {

@@ -120,8 +120,11 @@ impl Wire for TestWire {
         })
     }
 
-    fn destination(&self, _: &MethodPolicy, _: Option<&[u8]>) -> Destination {
-        Destination::Router
+    fn destination(&self, _: &MethodPolicy, key: Option<&[u8]>) -> Destination {
+        match key {
+            Some(key) if key.starts_with(b"far") => Destination::Cell(CellId::new("far").unwrap()),
+            _ => Destination::Router,
+        }
     }
 }
 

@@ -6,8 +6,12 @@ use crate::network::{
 };
 use cell_map::{Admission, AdmitError, CellId, CellMap, Incarnation, admit};
 use map_store::{Kept, StoreError, format::Kind};
-use mesh_proto::{control_v1::WatchMeshResponse, map_v1};
+use mesh_proto::{
+    control_v1::{Instances, WatchMeshResponse},
+    map_v1,
+};
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -45,10 +49,6 @@ impl News {
             changed |= here != known.here;
             known.here = here;
         }
-        if let Some(instances) = message.instances {
-            changed |= known.instances != instances;
-            known.instances = instances;
-        }
         if let Some(restrictions) = message.restrictions {
             changed |= known.restrictions != restrictions;
             known.restrictions = restrictions;
@@ -60,6 +60,11 @@ impl News {
                 known.map = Some(Arc::new(map));
                 changed = true;
             }
+        }
+        if let Some(told) = message.instances {
+            let instances = merged(&known.instances, told, known.map.as_deref());
+            changed |= known.instances != instances;
+            known.instances = instances;
         }
         if changed {
             network.world.store(Arc::new(World::new(known, &network.parts())));
@@ -90,6 +95,18 @@ impl News {
         self.unwritten = false;
         self.written = Some(Instant::now());
     }
+}
+
+/// The instances that a router tells, and what was known of cells that it has not heard of, as after its start.
+fn merged(known: &Instances, mut told: Instances, map: Option<&CellMap>) -> Instances {
+    let is_told: HashSet<&str> = told.cells.iter().map(|entry| entry.cell.as_str()).collect();
+    let is_gone = |cell: &str| map.is_some_and(|map| CellId::new(cell).map_or(true, |id| map.index_of(&id).is_none()));
+    let kept = known.cells.iter().filter(|entry| !is_told.contains(entry.cell.as_str()) && !is_gone(&entry.cell));
+    let kept: Vec<_> = kept.cloned().collect();
+    told.cells.extend(kept);
+    // Routers tell in the map's order, or in another: that is no news.
+    told.cells.sort_by(|one, other| one.cell.cmp(&other.cell));
+    told
 }
 
 /// The map that a router offers, if it is to be taken.
@@ -159,4 +176,32 @@ pub(in crate::network) fn recall(settings: &Settings) -> Known {
     };
     let (instances, restrictions) = (message.instances.unwrap_or_default(), message.restrictions.unwrap_or_default());
     Known { map, here: CellId::new(&message.cell).ok(), instances, restrictions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cell_map::{Cell, MapDraft, RegionId};
+    use mesh_proto::control_v1::{CellInstances, Instance};
+
+    fn entry(cell: &str, address: &str) -> CellInstances {
+        let instance = || Instance { address: address.to_owned(), services: vec!["x.X".to_owned()] };
+        let instances = (!address.is_empty()).then(instance).into_iter().collect();
+        CellInstances { cell: cell.to_owned(), instances, routers: Vec::new() }
+    }
+
+    #[test]
+    fn what_a_router_does_not_tell_stays_as_long_as_the_cell_does() {
+        let mut draft = MapDraft::new(Incarnation::new(1));
+        for name in ["a", "b", "c"] {
+            draft.add_cell(Cell::new(CellId::new(name).unwrap(), RegionId::new("r").unwrap())).unwrap();
+        }
+        draft.set_global_cell(&CellId::new("a").unwrap()).spread_buckets().unwrap();
+        let map = draft.build().unwrap();
+        let known = Instances { cells: ["a", "b", "c", "gone"].map(|cell| entry(cell, "old:1")).into() };
+        let told = || Instances { cells: vec![entry("c", ""), entry("a", "new:1")] };
+        let cells = vec![entry("a", "new:1"), entry("b", "old:1"), entry("c", "")];
+        assert_eq!(merged(&known, told(), Some(&map)).cells, cells, "a cell that says it has none is believed");
+        assert_eq!(merged(&known, told(), None).cells.len(), 4, "without a map no cell is known to be gone");
+    }
 }

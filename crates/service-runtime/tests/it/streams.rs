@@ -146,6 +146,46 @@ async fn what_another_process_commits_is_told_within_a_second_or_so() {
     world.end().await;
 }
 
+/// A look at what others committed queues with the writers: streams do not wait for it one after another, and read.
+#[tokio::test]
+async fn a_busy_writer_silences_no_stream() {
+    let world = World::start().await;
+    let mut watchers = vec![];
+    for _ in 0..20 {
+        let mut watcher = Watcher::open(&world).await;
+        watcher.next().await.unwrap();
+        watchers.push(watcher);
+    }
+    let (begun, writing) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let db = world.running.context().db.clone();
+    let writer = tokio::spawn(async move {
+        let written = db.global(move |_| {
+            Box::pin(async move {
+                let _ = begun.send(());
+                let _ = ended.await;
+                Ok::<_, WorkError<Status>>(())
+            })
+        });
+        written.await
+    });
+    writing.await.unwrap();
+    // What came before lies in buffers yet.
+    let mut proven = vec![0; watchers.len()];
+    let busy = std::time::Instant::now();
+    while busy.elapsed() < Duration::from_secs(3) {
+        for (watcher, proven) in watchers.iter_mut().zip(&mut proven) {
+            let beat = watcher.next().await.expect("it goes on");
+            assert!(beat.elapsed_ms > *proven || *proven == 0, "each is proven anew");
+            *proven = beat.elapsed_ms;
+        }
+    }
+    assert!(!writer.is_finished(), "they did not wait for it");
+    end.send(()).unwrap();
+    writer.await.unwrap().unwrap();
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_user_at_home_elsewhere_has_no_stream_here() {
     let world = World::start().await;

@@ -23,6 +23,7 @@ impl Feed for FollowFeed {
             snapshot_end,
             followed,
             unfollowed,
+            complete,
         } = message;
         let position = Position { incarnation: user_epoch, sequence: position };
         if !snapshot_start && !snapshot_end && followed.is_empty() && unfollowed.is_empty() {
@@ -30,7 +31,7 @@ impl Feed for FollowFeed {
         }
         let change = FollowChange { snapshot_start, snapshot_end, followed, unfollowed };
         let piece = Piece { position, snapshot_start, snapshot_end, items: vec![change] };
-        Ok(FeedMessage::piece(elapsed_ms, piece))
+        Ok(FeedMessage::piece(elapsed_ms, piece).complete(complete))
     }
 
     fn apply(snapshot: &mut Following, change: FollowChange) {

@@ -1,7 +1,10 @@
 //! Whom users follow, and the stream of it.
 
 use crate::cell::{Cell, Setup, assert_mesh, assert_shop, id, info};
-use cell_map::UserKey;
+use cell_map::{
+    UserEpoch, UserKey,
+    ownership::{MoveId, UserMove},
+};
 use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
 use shop_logic::{FollowChange, Following};
 use shop_proto::follow_v1::{
@@ -214,9 +217,9 @@ async fn write(cell: &Cell, user_id: &str, rng: &mut impl Rng) {
     }
 }
 
-/// A move ends the stream; the new home goes on where the old one ended, without a snapshot, and counts on.
+/// A move ends the stream; the new home, whose owner's epoch is another, begins with a snapshot and counts on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_continued_in_the_new_home() {
+async fn a_new_home_begins_with_a_snapshot_and_counts_on() {
     let (old, new) = (Cell::start().await, Setup::of("sh-1").start().await);
     let ann = old.register().await;
     for target in ["bob", "cid", "dan"] {
@@ -227,9 +230,7 @@ async fn a_stream_is_continued_in_the_new_home() {
     watcher.reach(4).await;
     assert_eq!(unfollow(&old, &ann, "cid").await, (true, 5));
 
-    let participants: Vec<Arc<dyn UserData>> =
-        cell_services::services().iter().flat_map(|service| service.participants()).collect();
-    let participants: Participants = participants.into();
+    let participants = participants();
     let (from, to) = (&old.running.context().db, &new.running.context().db);
     let key = UserKey::from_text(&ann).expect("a key");
     steps::carry_all(1, from, to, &key, 0, &participants).await;
@@ -244,7 +245,7 @@ async fn a_stream_is_continued_in_the_new_home() {
     assert_eq!(follow(&new, &ann, "eve").await, (true, 6), "the new home counts on");
     watcher.open(&new, &ann).await.expect("at home");
     watcher.reach(6).await;
-    assert_eq!((watcher.has, watcher.snapshots), ((1, 6), 1), "continued");
+    assert_eq!((watcher.has, watcher.snapshots), ((1, 6), 2));
     assert_eq!(watcher.set(), truth(&new, &ann).await.0);
     // And back, with what is left of the first stay.
     steps::carry_all(2, to, from, &key, 1, &participants).await;
@@ -252,9 +253,83 @@ async fn a_stream_is_continued_in_the_new_home() {
     assert_eq!(follow(&old, &ann, "cid").await, (true, 7));
     watcher.open(&old, &ann).await.expect("at home");
     watcher.reach(7).await;
-    assert_eq!((watcher.has, watcher.snapshots), ((2, 7), 1));
+    assert_eq!((watcher.has, watcher.snapshots), ((2, 7), 3));
     assert_eq!(watcher.set(), ["bob", "cid", "dan", "eve"].map(str::to_owned).into());
     assert_eq!(old.running.context().cell, id("bj-1"));
+}
+
+fn participants() -> Participants {
+    let participants: Vec<Arc<dyn UserData>> =
+        cell_services::services().iter().flat_map(|service| service.participants()).collect();
+    participants.into()
+}
+
+/// The user stays, but his owner's epoch is another: nothing is continued over that, neither in the stream nor by a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_move_begins_with_a_snapshot() {
+    let (cell, other) = (Cell::start().await, Setup::of("sh-1").start().await);
+    let ann = cell.register().await;
+    follow(&cell, &ann, "bob").await;
+    let (mut kept, mut cut) = (Watcher::default(), Watcher::default());
+    for watcher in [&mut kept, &mut cut] {
+        watcher.open(&cell, &ann).await.expect("at home");
+        watcher.reach(2).await;
+    }
+    cut.stream = None;
+    let (from, to) = (&cell.running.context().db, &other.running.context().db);
+    let key = UserKey::from_text(&ann).expect("a key");
+    let plan = UserMove::new(MoveId(1), from.cell().clone(), to.cell().clone(), UserEpoch::new(0)).expect("two cells");
+    from.ownership().claim(&key, &plan, 1).await.expect("claimed");
+    to.ownership().prepare(&key, &plan, 1, participants()).await.expect("prepared");
+    from.ownership().abort(&key, &plan, 1).await.expect("aborted");
+    assert_eq!(follow(&cell, &ann, "cid").await, (true, 3));
+    cut.open(&cell, &ann).await.expect("at home");
+    for mut watcher in [kept, cut] {
+        watcher.reach(3).await;
+        assert_eq!((watcher.has, watcher.snapshots), ((1, 3), 2));
+        assert_eq!(watcher.set(), ["bob", "cid"].map(str::to_owned).into());
+    }
+}
+
+/// However much a receiver missed: what he has is the set at the position that he is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_missed_much_has_the_set_of_the_position_he_is_told() {
+    let cell = Cell::start().await;
+    let ann = cell.register().await;
+    let mut sets = vec![BTreeSet::new(); 2];
+    let mut watcher = Watcher::default();
+    watcher.open(&cell, &ann).await.expect("at home");
+    watcher.reach(1).await;
+    watcher.stream = None;
+    let note = |sets: &mut Vec<BTreeSet<String>>, targets: &[String], follow: bool| {
+        let mut next = sets.last().expect("one").clone();
+        targets.iter().for_each(|target| {
+            if follow {
+                next.insert(target.clone())
+            } else {
+                next.remove(target)
+            };
+        });
+        sets.push(next);
+    };
+    follow(&cell, &ann, "bob").await;
+    note(&mut sets, &["bob".to_owned()], true);
+    for n in 0..3 {
+        let target_ids: Vec<String> = (0..1_000).map(|m| format!("target-{n}-{m}")).collect();
+        note(&mut sets, &target_ids, true);
+        cell.follow().batch_follow(BatchFollowRequest { user_id: ann.clone(), target_ids }).await.expect("at home");
+    }
+    // His row is now one of the last, though he was followed at all positions in between.
+    unfollow(&cell, &ann, "bob").await;
+    note(&mut sets, &["bob".to_owned()], false);
+    watcher.open(&cell, &ann).await.expect("at home");
+    while watcher.has.1 < 6 {
+        watcher.take().await.expect("it goes on");
+        let position = usize::try_from(watcher.has.1).expect("small");
+        if position > 0 {
+            assert!(watcher.set() == sets[position], "{} of {}", watcher.following.len(), sets[position].len());
+        }
+    }
 }
 
 /// A drain ends streams with an error, so that whoever listens opens them elsewhere.

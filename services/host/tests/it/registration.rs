@@ -3,7 +3,7 @@ use cell_map::{BucketId, CellState};
 use futures_util::future::join_all;
 use shop_proto::member_v1::{GetMemberRequest, RegisterRequest};
 use std::collections::HashSet;
-use tonic::Code;
+use tonic::{Code, metadata::MetadataMap};
 
 fn request(request_id: &str, display_name: &str) -> RegisterRequest {
     RegisterRequest { request_id: request_id.into(), display_name: display_name.into() }
@@ -29,9 +29,12 @@ async fn a_member_is_at_home_where_he_registers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_registration_gives_the_same_member() {
     let cell = Setup::of("bj-1").start().await;
-    let first = cell.member().register(request("r-1", "Ann")).await.expect("registered").into_inner();
-    let again = cell.member().register(request("r-1", "Ann")).await.expect("replayed").into_inner();
-    assert_eq!(first, again);
+    let first = cell.member().register(request("r-1", "Ann")).await.expect("registered");
+    let again = cell.member().register(request("r-1", "Ann")).await.expect("replayed");
+    let token = |headers: &MetadataMap| headers.get("cellmesh-token").map(|token| token.to_str().unwrap().to_owned());
+    assert!(token(first.metadata()).is_some());
+    assert_eq!(token(first.metadata()), token(again.metadata()), "nobody wrote since");
+    assert_eq!(first.into_inner(), again.into_inner());
     let other = cell.member().register(request("r-1", "Bob")).await.expect_err("another request");
     assert_mesh(&other, Code::FailedPrecondition, "IDEMPOTENCY_CONFLICT");
     let anew = [cell.register().await, cell.register().await];

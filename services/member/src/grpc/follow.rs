@@ -144,9 +144,17 @@ impl FollowService for Follows {
     }
 }
 
-fn message(
-    Told { item, at: At { user_epoch, position }, elapsed_ms }: Told<FollowChange>,
-) -> pb::WatchFollowingResponse {
+fn message(told: Told<FollowChange>) -> pb::WatchFollowingResponse {
+    let Told { item, at: At { user_epoch, position }, complete, elapsed_ms } = told;
     let FollowChange { snapshot_start, snapshot_end, followed, unfollowed } = item.unwrap_or_default();
-    pb::WatchFollowingResponse { user_epoch, position, elapsed_ms, snapshot_start, snapshot_end, followed, unfollowed }
+    pb::WatchFollowingResponse {
+        user_epoch,
+        position,
+        elapsed_ms,
+        snapshot_start,
+        snapshot_end,
+        followed,
+        unfollowed,
+        complete,
+    }
 }

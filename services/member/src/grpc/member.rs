@@ -2,11 +2,11 @@
 
 use super::{convert, parse};
 use crate::{Error, domain::Member, store};
-use cell_map::{OwnerEpochs, mint};
+use cell_map::{OwnerEpochs, UserKey, mint};
 use service_runtime::{Context, status};
 use shop_logic::Violations;
 use shop_proto::member_v1::{self as pb, member_service_server::MemberService};
-use storage::{FenceRequest, IdempotencyKey, Refusal, TxError};
+use storage::{FenceRequest, IdempotencyKey, Outcome, Refusal, TxError, WorkError};
 use tonic::{Request, Response, Status, async_trait};
 
 const REGISTER: &str = "/shop.member.v1.MemberService/Register";
@@ -40,6 +40,17 @@ impl Members {
         let read =
             self.context.db.fenced_read(&fence, move |tx| Box::pin(async move { store::find(tx.conn(), &key).await }));
         read.await?.ok_or_else(|| TxError::Business(Error::NotFound(convert::user_id(fence.key))))
+    }
+
+    /// Reads where a member's data stands, for the token of the answer (OWN-15): a stored answer belongs to nobody, and has
+    /// none of its own. Of one who moved away since this cell knows nothing, and the answer has no token.
+    async fn tell_position(&self, user_id: &str) -> Result<(), Status> {
+        let key = UserKey::from_text(user_id).map_err(|error| Status::internal(format!("stored id: {error}")))?;
+        let fence = FenceRequest { key: &key, asked: OwnerEpochs::ZERO };
+        match self.context.db.fenced_read(&fence, |_| Box::pin(async { Ok::<_, WorkError<Error>>(()) })).await {
+            Ok(()) | Err(TxError::Refused(_)) => Ok(()),
+            Err(error) => Err(status(error)),
+        }
     }
 }
 
@@ -78,7 +89,12 @@ impl MemberService for Members {
             (TxError::Refused(Refusal::NoHome), Some(why)) => Error::from(why).into(),
             (error, _) => status::<Error>(error),
         });
-        let Registration { user_id, create_time_ms } = registered?.into_inner();
+        let registered = registered?;
+        let repeated = matches!(registered, Outcome::Replayed(_));
+        let Registration { user_id, create_time_ms } = registered.into_inner();
+        if repeated {
+            self.tell_position(&user_id).await?;
+        }
         let display_name = display_name.to_string();
         let member = pb::Member { user_id: user_id.clone(), display_name, create_time_ms };
         Ok(Response::new(pb::RegisterResponse { user_id, member: Some(member) }))
