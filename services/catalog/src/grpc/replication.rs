@@ -35,13 +35,14 @@ impl CatalogReplicationService for Replication {
         let &pb::SubscribeRequest { incarnation, sequence } = request.get_ref();
         let context = self.context.clone();
         let written = move || require_global(&context).map_err(Status::from);
-        let message = |piece: Option<_>| pb::SubscribeResponse { change: piece.as_ref().map(change) };
+        let message =
+            |piece: Option<_>| pb::SubscribeResponse { change: piece.as_ref().map(change), ..Default::default() };
         serve_feed(&self.feed, Position { incarnation, sequence }, written, message)
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let &pb::WatchRequest { incarnation, sequence } = request.get_ref();
-        let message = |piece: Option<_>| pb::WatchResponse { change: piece.as_ref().map(change) };
+        let message = |piece: Option<_>| pb::WatchResponse { change: piece.as_ref().map(change), ..Default::default() };
         serve_feed(&self.feed, Position { incarnation, sequence }, || Ok(()), message)
     }
 }
