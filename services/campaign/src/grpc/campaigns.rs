@@ -45,9 +45,9 @@ impl Campaigns {
         let key = IdempotencyKey::of(method, request_id.as_str(), request)
             .map_err(Violations::of("request_id"))
             .map_err(Error::Invalid)?;
-        let written = self.campaigns.write(key, move |tx| {
-            Box::pin(async move { Ok(answer((&store(tx, &write).await?).into())) })
-        });
+        let written = self
+            .campaigns
+            .write(key, move |tx| Box::pin(async move { Ok(answer((&store(tx, &write).await?).into())) }));
         Ok(Response::new(written.await?))
     }
 }
@@ -119,9 +119,9 @@ impl CampaignService for Campaigns {
             .map_err(Error::Invalid)?;
         let at_ms = request.active_only.then(|| self.context.now_ms());
         let read = self.campaigns.read(move |tx| {
-            Box::pin(async move {
-                store::list(tx.conn(), after.as_deref().unwrap_or_default(), at_ms, size.limit()).await
-            })
+            Box::pin(
+                async move { store::list(tx.conn(), after.as_deref().unwrap_or_default(), at_ms, size.limit()).await },
+            )
         });
         let (campaigns, next) = size.cut(read.await?, |campaign: &Campaign| campaign.terms.id.to_string());
         Ok(Response::new(pb::ListCampaignsResponse {
@@ -136,12 +136,10 @@ impl CampaignService for Campaigns {
     ) -> Result<Response<pb::ListCampaignsForProductResponse>, Status> {
         let sku = parse::sku(&request.get_ref().sku)?;
         let now_ms = self.context.now_ms();
-        let read = self.campaigns.read(move |tx| {
-            Box::pin(async move { store::of_product(tx.conn(), &sku, now_ms, MAX_OF_PRODUCT).await })
-        });
+        let read = self
+            .campaigns
+            .read(move |tx| Box::pin(async move { store::of_product(tx.conn(), &sku, now_ms, MAX_OF_PRODUCT).await }));
         let campaigns = read.await?;
-        Ok(Response::new(pb::ListCampaignsForProductResponse {
-            campaigns: campaigns.iter().map(Into::into).collect(),
-        }))
+        Ok(Response::new(pb::ListCampaignsForProductResponse { campaigns: campaigns.iter().map(Into::into).collect() }))
     }
 }

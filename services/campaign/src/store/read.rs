@@ -13,9 +13,7 @@ use std::collections::HashMap;
 /// # Errors
 /// With a failure of the database.
 pub async fn find(conn: &mut SqliteConnection, ids: &[CampaignId]) -> Result<HashMap<CampaignId, Campaign>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM campaign_campaign WHERE campaign_id IN (SELECT value FROM json_each(?))"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM campaign_campaign WHERE campaign_id IN (SELECT value FROM json_each(?))");
     let ids = json(ids.iter().map(CampaignId::as_str));
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await?;
     Ok(campaigns(&rows)?.into_iter().map(|campaign| (campaign.terms.id.clone(), campaign)).collect())
@@ -25,12 +23,7 @@ pub async fn find(conn: &mut SqliteConnection, ids: &[CampaignId]) -> Result<Has
 ///
 /// # Errors
 /// With a failure of the database.
-pub async fn list(
-    conn: &mut SqliteConnection,
-    after: &str,
-    at_ms: Option<i64>,
-    limit: i64,
-) -> Result<Vec<Campaign>> {
+pub async fn list(conn: &mut SqliteConnection, after: &str, at_ms: Option<i64>, limit: i64) -> Result<Vec<Campaign>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM campaign_campaign
          WHERE campaign_id > ?1 AND (?2 IS NULL OR (paused = 0 AND start_ms <= ?2 AND end_ms > ?2))

@@ -1,10 +1,6 @@
 //! Writing campaigns: in the global cell as their author, elsewhere as a copy.
 
-use super::{
-    POSITION, Result, no, read,
-    row::KindColumns,
-    stored,
-};
+use super::{POSITION, Result, no, read, row::KindColumns, stored};
 use crate::Error;
 use shop_logic::{
     Campaign, CampaignId, Title,
