@@ -65,7 +65,7 @@ impl<S: DataSet> Copied<S> {
     }
 
     /// Writes in the global cell, once for each key, and wakes the followers. A changed item takes its version from
-    /// [`Positions::next`].
+    /// `Positions::next`.
     ///
     /// # Errors
     /// In any other cell, or with what the work says.
