@@ -1,6 +1,6 @@
 //! Generates typed clients over the messages of `shop-proto`.
 
-const SERVICES: [&str; 4] = ["catalog", "follow", "member", "trade"];
+const SERVICES: [&str; 5] = ["campaign", "catalog", "follow", "member", "trade"];
 
 fn main() -> Result<(), client_sdk_build::Error> {
     let mut builder = client_sdk_build::Builder::new();

@@ -3,7 +3,8 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "shop/campaign/v1/campaign.proto",
     "shop/catalog/v1/catalog.proto",
     "shop/follow/v1/follow.proto",
     "shop/member/v1/member.proto",

@@ -41,8 +41,8 @@ pub struct ClusterConfig {
     pub rtt: Duration,
     /// Folder with the binaries `cell-router`, `cell-services` and `cellctl`.
     pub bin_dir: PathBuf,
-    /// Whether the global cell starts with products.
-    pub seed_catalog: bool,
+    /// Whether the global cell starts with products and campaigns.
+    pub seed: bool,
     /// Services of others, beside the shop.
     pub guests: Vec<Guest>,
     /// `key=value` settings added to every router.
@@ -54,7 +54,7 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Two cells on free ports, 30 ms apart, with products, without traces, ready within 10 s.
+    /// Two cells on free ports, 30 ms apart, with products and campaigns, without traces, ready within 10 s.
     pub fn new(data: impl Into<PathBuf>, bin_dir: impl Into<PathBuf>) -> Self {
         Self {
             cells: 2,
@@ -63,7 +63,7 @@ impl ClusterConfig {
             otlp: None,
             rtt: Duration::from_millis(30),
             bin_dir: bin_dir.into(),
-            seed_catalog: true,
+            seed: true,
             guests: Vec::new(),
             router_set: Vec::new(),
             services_set: Vec::new(),

@@ -135,6 +135,12 @@ impl<T> Assembler<T> {
         Ok(Some(Batch { base: applied, position: got, replace: false, items: piece.items }))
     }
 
+    /// Whether nothing is missing, if everything up to this position was sent: it is of the same history and not behind.
+    #[must_use]
+    pub fn reaches(&self, sent: Position) -> bool {
+        self.snapshot.is_none() && sent.incarnation == self.applied.incarnation && sent >= self.applied
+    }
+
     fn take_snapshot(&mut self, piece: Piece<T>) -> Result<Option<Batch<T>>, ReplicationError> {
         let (start, end) = (piece.snapshot_start, piece.snapshot_end);
         let snapshot = match self.snapshot.take() {

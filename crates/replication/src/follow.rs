@@ -1,9 +1,9 @@
 //! Keeping a copy: following a stream for ever, or writing where this process is the writer.
 
-use crate::{Assembler, Batch, Piece, Position, ReplicationError};
+use crate::{Assembler, Batch, Position, ReplicationError, Told};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use std::{convert::Infallible, future::ready, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Longest silence of a stream, which sends heartbeats each [`HEARTBEAT`](crate::HEARTBEAT).
 pub const SILENCE: Duration = Duration::from_secs(15);
@@ -15,8 +15,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a writer looks whether it is still the one.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What a stream brings; `None` is a heartbeat.
-pub type Pieces<T, E> = BoxStream<'static, Result<Option<Piece<T>>, E>>;
+/// What a stream brings.
+pub type Messages<T, E> = BoxStream<'static, Result<Told<T>, E>>;
 
 /// A copy of data that is written elsewhere, or now and then here.
 pub trait Replica: Send {
@@ -38,7 +38,7 @@ pub trait Replica: Send {
     fn open(
         &mut self,
         after: Position,
-    ) -> impl Future<Output = Result<Pieces<Self::Item, Self::Error>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Messages<Self::Item, Self::Error>, Self::Error>> + Send;
 
     /// Applies a batch and its position, all of it or nothing, after [`Batch::check`].
     fn apply(&mut self, batch: Batch<Self::Item>) -> impl Future<Output = Result<(), Self::Error>> + Send;
@@ -46,14 +46,23 @@ pub trait Replica: Send {
     /// There is something to serve: called after each batch, and before a stream is opened if there was something already.
     fn applied(&mut self) {}
 
+    /// The copy is complete as of then. Called once whatever makes it so was applied, before [`applied`](Self::applied).
+    fn confirmed(&mut self, _as_of: Instant) {}
+
     /// Whether this process is the writer now. Asked before each message of a stream.
     fn is_writer(&self) -> bool {
         false
     }
 
-    /// Takes the writing over; returns where it goes on.
-    fn begin(&mut self) -> impl Future<Output = Result<Position, Self::Error>> + Send {
+    /// Takes the writing over, in a history later than this incarnation; returns where it goes on.
+    fn begin(&mut self, _later_than: u64) -> impl Future<Output = Result<Position, Self::Error>> + Send {
         ready(Ok(Position::default()))
+    }
+
+    /// The latest incarnation that followers are known to have seen. If the writer's own is lower, another wrote in between
+    /// without its knowing: it begins anew.
+    fn latest_known(&self) -> u64 {
+        0
     }
 }
 
@@ -89,12 +98,12 @@ pub async fn run<R: Replica>(mut replica: R) -> Infallible {
     }
 }
 
-/// Takes the writing over and waits until another is to do it.
+/// Takes the writing over and waits until another is to do it, or did it.
 async fn write<R: Replica>(replica: &mut R) -> Result<(), FollowError<R::Error>> {
-    let position = replica.begin().await.map_err(FollowError::Copy)?;
+    let position = replica.begin(replica.latest_known()).await.map_err(FollowError::Copy)?;
     tracing::info!(copy = R::NAME, position.incarnation, position.sequence, "written here from now on");
     replica.applied();
-    while replica.is_writer() {
+    while replica.is_writer() && replica.latest_known() <= position.incarnation {
         sleep(LOOK).await;
     }
     Ok(())
@@ -107,17 +116,28 @@ async fn follow<R: Replica>(replica: &mut R, pause: &mut Duration) -> Result<(),
         replica.applied();
     }
     let applied = applied.unwrap_or_default();
+    // When the sender began to count, at the latest.
+    let mut asked = Instant::now();
     let opened = timeout(SILENCE, replica.open(applied)).await.map_err(|_| FollowError::Silence)?;
-    let mut pieces = opened.map_err(FollowError::Copy)?;
+    let mut messages = opened.map_err(FollowError::Copy)?;
     let mut assembler = Assembler::new(applied, R::MAX_ITEMS);
     while !replica.is_writer() {
-        let next = timeout(SILENCE, pieces.next()).await.map_err(|_| FollowError::Silence)?;
+        let next = timeout(SILENCE, messages.next()).await.map_err(|_| FollowError::Silence)?;
         let Some(message) = next else { return Ok(()) };
-        if let Some(piece) = message.map_err(FollowError::Copy)?
-            && let Some(batch) = assembler.take(piece)?
-        {
-            let (items, position) = (batch.items.len(), batch.position);
+        let Told { piece, position, elapsed_ms, complete, behind_ms } = message.map_err(FollowError::Copy)?;
+        // Where the sender's clock runs ahead of ours, it seems to have begun earlier.
+        let (received, elapsed) = (Instant::now(), Duration::from_millis(elapsed_ms));
+        asked = received.checked_sub(elapsed).map_or(asked, |begun| asked.min(begun));
+        let batch = piece.map(|piece| assembler.take(piece)).transpose()?.flatten();
+        let changed = batch.as_ref().map(|batch| (batch.items.len(), batch.position));
+        if let Some(batch) = batch {
             replica.apply(batch).await.map_err(FollowError::Copy)?;
+        }
+        let as_of = asked.checked_add(elapsed).and_then(|then| then.checked_sub(Duration::from_millis(behind_ms)));
+        if let Some(as_of) = as_of.filter(|_| complete && assembler.reaches(position)) {
+            replica.confirmed(as_of);
+        }
+        if let Some((items, position)) = changed {
             tracing::debug!(copy = R::NAME, items, position.incarnation, position.sequence, "applied");
             replica.applied();
         }

@@ -19,19 +19,16 @@ pub struct Standing {
 }
 
 impl Position {
-    /// Where a writer goes on, `now_ms` being milliseconds since the Unix epoch. One that was a copy so far starts a new
-    /// history, later than the one it followed, so that followers take a fresh snapshot of it; one that wrote already
-    /// goes on with its own. A database that was lost and made anew starts later than the lost one did.
+    /// Where a writer begins, `now_ms` being milliseconds since the Unix epoch: a history of its own, later than the one
+    /// that stands here and than `later_than`, so that followers take a fresh snapshot of it. Each beginning is one, a
+    /// restart too: who was away cannot know whether another wrote meanwhile. The clock puts it after what another began
+    /// and a lost database had.
     #[must_use]
-    pub fn of_writer(standing: Option<Standing>, now_ms: i64) -> Self {
-        let by_clock = u64::try_from(now_ms).unwrap_or(0).max(1);
-        match standing {
-            Some(Standing { position, writer: true }) => position,
-            Some(Standing { position, writer: false }) => {
-                Self { incarnation: (position.incarnation + 1).max(by_clock), ..position }
-            }
-            None => Self { incarnation: by_clock, sequence: 0 },
-        }
+    pub fn begin(standing: Option<Standing>, later_than: u64, now_ms: i64) -> Self {
+        let by_clock = u64::try_from(now_ms).unwrap_or(0);
+        let so_far = standing.map(|standing| standing.position).unwrap_or_default();
+        let incarnation = (so_far.incarnation.max(later_than).saturating_add(1)).max(by_clock);
+        Self { incarnation, ..so_far }
     }
 
     /// The position of the next change in the same history.
@@ -46,13 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_writer_starts_a_later_history_whatever_its_clock_says() {
+    fn a_writer_begins_a_later_history_whatever_its_clock_says() {
         let at = |incarnation, sequence| Position { incarnation, sequence };
-        let standing = |writer| Some(Standing { position: at(7_000, 9), writer });
-        assert_eq!(Position::of_writer(None, 5_000), at(5_000, 0));
-        assert_eq!(Position::of_writer(None, -1), at(1, 0));
-        assert_eq!(Position::of_writer(standing(false), 1_000), at(7_001, 9));
-        assert_eq!(Position::of_writer(standing(false), 9_000), at(9_000, 9));
-        assert_eq!(Position::of_writer(standing(true), 9_000), at(7_000, 9), "a restart goes on with the same history");
+        assert_eq!(Position::begin(None, 0, 5_000), at(5_000, 0));
+        assert_eq!(Position::begin(None, 0, -1), at(1, 0));
+        for writer in [true, false] {
+            let standing = Some(Standing { position: at(7_000, 9), writer });
+            assert_eq!(Position::begin(standing, 0, 1_000), at(7_001, 9));
+            assert_eq!(Position::begin(standing, 0, 9_000), at(9_000, 9));
+            assert_eq!(Position::begin(standing, 9_500, 9_000), at(9_501, 9), "others have seen a later one");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod telemetry;
 
 pub mod bootstrap;
 mod context;
+mod data_set;
 mod error;
 mod mesh;
 mod outbox;
@@ -22,12 +23,13 @@ mod user_stream;
 
 pub use config::{Config, ConfigError};
 pub use context::{Clock, Context};
+pub use data_set::{Copied, DataSet, SetFault, SetResult, SetStream, apply};
 pub use error::RuntimeError;
 pub use mesh::{Hosted, MeshChannel};
 pub use metrics::Metrics;
 pub use outbox::Consumer;
 pub use readiness::{Gate, Readiness};
-pub use replica::{CopyError, serve_feed};
+pub use replica::CopyError;
 pub use run::{Bound, Overrides, Running, bind, run, run_with};
 pub use service::{Parts, Service};
 pub use status::{bad_field, refusal_code, status};

@@ -58,6 +58,14 @@ impl Money {
         Ok(Self::new(self.currency, sum))
     }
 
+    /// What is left of it without `other`; may be negative.
+    ///
+    /// # Errors
+    /// If the currencies differ or the difference does not fit.
+    pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
+        self.checked_add(other.negated()?)
+    }
+
     /// The price of so many.
     ///
     /// # Errors

@@ -18,6 +18,16 @@ pub enum InvalidError {
         /// How long it may be.
         max: usize,
     },
+    /// Too short, but not missing.
+    #[error("has {len} {unit}, at least {min} are needed")]
+    TooShort {
+        /// How long it is.
+        len: usize,
+        /// What was counted.
+        unit: &'static str,
+        /// How long it must be.
+        min: usize,
+    },
     /// A character that may not stand there.
     #[error("contains {found:?}, allowed are {allowed}")]
     Character {
@@ -89,7 +99,8 @@ impl Rule {
     fn check(&self, value: &str) -> Result<Arc<str>, InvalidError> {
         let (len, unit) = if self.in_chars { (value.chars().count(), "characters") } else { (value.len(), "bytes") };
         if len < self.min {
-            return Err(InvalidError::Missing);
+            let too_short = InvalidError::TooShort { len, unit, min: self.min };
+            return Err(if len == 0 { InvalidError::Missing } else { too_short });
         }
         if len > self.max {
             return Err(InvalidError::TooLong { len, unit, max: self.max });
@@ -103,6 +114,10 @@ impl Rule {
 
 const fn is_slug(c: char) -> bool {
     matches!(c, 'a'..='z' | '0'..='9' | '-')
+}
+
+const fn is_code(c: char) -> bool {
+    matches!(c, 'A'..='Z' | '0'..='9' | '-')
 }
 
 const fn is_dotted(c: char) -> bool {
@@ -169,6 +184,16 @@ name!(
     Rule { min: 1, max: 64, in_chars: false, allowed: SLUG, accepts: is_slug }
 );
 name!(
+    /// A campaign's id: 1 to 64 of a-z, 0-9 and '-'. Cheap to clone.
+    CampaignId,
+    Rule { min: 1, max: 64, in_chars: false, allowed: SLUG, accepts: is_slug }
+);
+name!(
+    /// A coupon's code as its users type it: 4 to 32 of A-Z, 0-9 and '-'.
+    CouponCode,
+    Rule { min: 4, max: 32, in_chars: false, allowed: "A-Z, 0-9 and '-'", accepts: is_code }
+);
+name!(
     /// A user's id in the shop's messages: 1 to 256 bytes of text. Whether it is a user key, `cell-map` says.
     UserId,
     Rule { min: 1, max: 256, in_chars: false, allowed: TEXT, accepts: is_text }
@@ -185,7 +210,7 @@ name!(
     Rule { min: 0, max: 100, in_chars: true, allowed: TEXT, accepts: is_text }
 );
 name!(
-    /// A product's title: 1 to 200 characters.
+    /// A product's or campaign's title: 1 to 200 characters.
     Title,
     Rule { min: 1, max: 200, in_chars: true, allowed: TEXT, accepts: is_text }
 );
@@ -216,6 +241,11 @@ mod tests {
             assert!(RequestId::new(bad).is_err(), "{bad:?} as a request id");
         }
         assert!(RequestId::new(&"~".repeat(255)).is_ok());
+        for bad in ["", "ABC", "welcome-10", "A B C", "AB\0CD", &"A".repeat(33)] {
+            assert!(CouponCode::new(bad).is_err(), "{bad:?} as a code");
+        }
+        assert_eq!(CouponCode::new("ABC"), Err(InvalidError::TooShort { len: 3, unit: "bytes", min: 4 }));
+        assert!(CouponCode::new("WELCOME-10").is_ok());
     }
 
     #[test]

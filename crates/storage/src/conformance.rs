@@ -191,7 +191,7 @@ macro_rules! conformance_suite {
                 a_closed_database_refuses,
             ]
             copies: [
-                a_new_writer_begins_a_later_history, a_batch_is_taken_only_where_it_fits, no_position_is_taken_twice,
+                a_new_writer_begins_a_later_history, a_writer_that_missed_another_begins_a_later_history, a_batch_is_taken_only_where_it_fits, no_position_is_taken_twice,
             ]
             fence: [
                 home_is_served_and_elsewhere_is_named, a_missing_bucket_row_refuses, newer_epochs_are_told_to_wait,

@@ -56,16 +56,13 @@ impl Positions {
         Ok(standing.map(|standing| standing.position))
     }
 
-    /// Makes this cell the writer: see [`Position::of_writer`].
+    /// Makes this cell the writer of a new history, later than `later_than`: see [`Position::begin`].
     ///
     /// # Errors
     /// With a failure of the database.
-    pub async fn begin_history<E: Engine>(self, tx: &mut Tx<E>) -> Result<Position, StorageError> {
-        let standing = self.locked(tx).await?;
-        let position = Position::of_writer(standing, tx.now_ms());
-        if !standing.is_some_and(|standing| standing.writer) {
-            self.set(tx, position, true).await?;
-        }
+    pub async fn begin_history<E: Engine>(self, tx: &mut Tx<E>, later_than: u64) -> Result<Position, StorageError> {
+        let position = Position::begin(self.locked(tx).await?, later_than, tx.now_ms());
+        self.set(tx, position, true).await?;
         Ok(position)
     }
 
@@ -76,12 +73,16 @@ impl Positions {
         Ok(())
     }
 
-    /// Takes the position of the next change, which is written here.
+    /// Takes the position of the next change, which is written here; a copy begins a history with it.
     ///
     /// # Errors
     /// With a failure of the database.
     pub async fn next<E: Engine>(self, tx: &mut Tx<E>) -> Result<Position, StorageError> {
-        let position = Position::of_writer(self.locked(tx).await?, tx.now_ms()).next();
+        let position = match self.locked(tx).await? {
+            Some(Standing { position, writer: true }) => position,
+            copy => Position::begin(copy, 0, tx.now_ms()),
+        };
+        let position = position.next();
         self.set(tx, position, true).await?;
         Ok(position)
     }

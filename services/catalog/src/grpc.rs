@@ -6,14 +6,7 @@ mod parse;
 mod replication;
 
 pub use catalog::Products;
-pub(crate) use convert::piece_from;
+pub(crate) use convert::message_from;
 pub use replication::Replication;
 
-use crate::Error;
 use convert::{change, product_from};
-use service_runtime::Context;
-
-/// Refuses what only the global cell does.
-fn require_global(context: &Context) -> Result<(), Error> {
-    context.require_global().map_err(|global| Error::NotGlobal { global })
-}

@@ -2,15 +2,15 @@
 
 pub mod domain;
 mod error;
-mod feed;
 mod grpc;
-mod replicate;
 mod seed;
 mod service;
+mod set;
 pub mod store;
 
 pub use error::Error;
 pub use service::Catalog;
+pub use set::Catalogue;
 
 /// Domain of the shop's ErrorInfo.
 const DOMAIN: &str = "shop.cellmesh";

@@ -46,7 +46,7 @@ pub(crate) fn products(map: &CellMap) -> Vec<Product> {
 }
 
 /// Writes those products that are not there; one that is there stays as it is, whatever was changed in it.
-pub(crate) async fn write(tx: &mut Tx, products: Vec<Product>) -> store::Result<()> {
+pub(crate) async fn write(tx: &mut Tx, products: &[Product]) -> store::Result<()> {
     let skus: Vec<Sku> = products.iter().map(|product| product.sku.clone()).collect();
     let there = store::find(tx.conn(), &skus).await?;
     for product in products.iter().filter(|product| !there.contains_key(&product.sku)) {

@@ -1,13 +1,8 @@
 //! What the runtime is given.
 
-use crate::{
-    feed::{Catalogue, Feed},
-    grpc,
-    replicate::Keeper,
-    store,
-};
+use crate::{Catalogue, grpc, seed, store};
 use serde::Deserialize;
-use service_runtime::{Context, Parts, Service};
+use service_runtime::{Context, Copied, Parts, Service};
 use shop_proto::catalog_v1::{
     catalog_replication_service_server::CatalogReplicationServiceServer, catalog_service_server::CatalogServiceServer,
 };
@@ -41,13 +36,10 @@ impl Service for Catalog {
 
     fn start(&self, context: &Context, parts: &mut Parts) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Config { seed } = context.section(self.name())?;
-        let feed = Feed::new(Catalogue(context.clone()), context.shutdown.clone());
-        parts.serve(CatalogServiceServer::new(grpc::Products::new(context.clone(), feed.clone())));
-        parts.serve(CatalogReplicationServiceServer::new(grpc::Replication::new(context.clone(), feed.clone())));
-
-        // Nothing can be read before the first snapshot.
-        let gate = context.readiness.gate("catalog: first snapshot");
-        parts.keep("catalog: keep", context, Keeper { context: context.clone(), feed, seeded: seed, gate });
+        let seeds = if seed { seed::products(&context.map.load()) } else { Vec::new() };
+        let copied = Copied::keep(Catalogue { seeds }, "catalog: first snapshot", context, parts);
+        parts.serve(CatalogServiceServer::new(grpc::Products::new(context.clone(), copied.clone())));
+        parts.serve(CatalogReplicationServiceServer::new(grpc::Replication(copied)));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ mod read;
 mod write;
 
 pub use read::{after, find, list};
-pub use write::{apply, create, update};
+pub use write::{clear, create, put, update};
 
 use crate::Error;
 use storage::{Migration, Positions, WorkError};

@@ -1,12 +1,13 @@
 //! The store alone, on a database in a temporary folder.
 
 use catalog::{
-    Error,
+    Catalogue, Error,
     domain::{Allotment, Product},
     store::{self, POSITION},
 };
 use cell_map::CellId;
 use replication::{Batch, Position, ReplicationError, Standing};
+use service_runtime::{SetFault, apply};
 use shop_logic::{Currency, Money, Sku, Title};
 use storage::{BoxFuture, Db, DbConfig, Tx, TxError, WorkError};
 use tempfile::TempDir;
@@ -72,7 +73,7 @@ async fn a_copy_that_takes_over_starts_a_later_history() {
         replace: true,
         items: vec![product("a", 3), product("b", 9)],
     };
-    run(&db, move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await;
+    run(&db, move |tx| Box::pin(async move { apply::<Catalogue>(tx, &batch).await })).await;
     assert!(!standing(&db).await.expect("applied").writer);
 
     assert_eq!(create(&db, "c").await.version, 10, "sequences go on");
@@ -86,20 +87,20 @@ async fn a_batch_that_does_not_fit_changes_nothing() {
     let at = |sequence| Position { incarnation: 7_000, sequence };
     let apply = async |base, sequence, replace| {
         let batch = Batch { base: at(base), position: at(sequence), replace, items: vec![product("a", sequence)] };
-        db.global(move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await
+        db.global(move |tx| Box::pin(async move { apply::<Catalogue>(tx, &batch).await })).await
     };
     apply(0, 5, true).await.expect("the first snapshot");
     apply(5, 6, false).await.expect("the next change");
     for (base, sequence, replace) in [(5, 6, false), (5, 7, false), (0, 5, true)] {
         let refused = apply(base, sequence, replace).await;
-        assert!(matches!(refused, Err(TxError::Business(Error::Replication(_)))), "{refused:?}");
+        assert!(matches!(refused, Err(TxError::Business(Error::Set(SetFault::Replication(_))))), "{refused:?}");
     }
     assert_eq!(standing(&db).await, Some(Standing { position: at(6), writer: false }));
 
     create(&db, "b").await;
     let refused = apply(6, 9, true).await;
     assert!(
-        matches!(refused, Err(TxError::Business(Error::Replication(ReplicationError::WrittenHere)))),
+        matches!(refused, Err(TxError::Business(Error::Set(SetFault::Replication(ReplicationError::WrittenHere))))),
         "{refused:?}"
     );
 }
@@ -111,7 +112,7 @@ async fn a_snapshot_replaces_everything() {
         let items = skus.iter().zip(sequence - 1..).map(|(sku, version)| product(sku, version)).collect();
         let batch =
             Batch { base: Position::default(), position: Position { incarnation: 1, sequence }, replace: true, items };
-        run(&db, move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await;
+        run(&db, move |tx| Box::pin(async move { apply::<Catalogue>(tx, &batch).await })).await;
     }
     let listed = run(&db, |tx| Box::pin(async move { store::list(tx.conn(), "", 100).await })).await;
     assert_eq!(listed, [product("b", 3), product("c", 4)]);

@@ -4,6 +4,11 @@ mod logic;
 
 pub use logic::follow::{FollowCheck, FollowFeed};
 
+/// Clients of `shop.campaign.v1`.
+pub mod campaign {
+    client_sdk::include_proto!("shop.campaign.v1");
+}
+
 /// Clients of `shop.catalog.v1`.
 pub mod catalog {
     client_sdk::include_proto!("shop.catalog.v1");

@@ -6,11 +6,12 @@ use crate::{
 };
 use cell_map::CellId;
 use futures_util::StreamExt as _;
-use replication::{Batch, Piece, Pieces, Position, Replica};
+use replication::{Batch, Messages, Piece, Position, Replica, Told};
 use service_runtime::{Context, CopyError, Gate};
 use shop_logic::{Currency, InvalidError, Money, Sku};
 use shop_proto::catalog_v1::{
-    CatalogChange, Product, WatchRequest, catalog_replication_service_client::CatalogReplicationServiceClient,
+    CatalogChange, Product, WatchRequest, WatchResponse,
+    catalog_replication_service_client::CatalogReplicationServiceClient,
 };
 
 type Result<T> = std::result::Result<T, CopyError<Error>>;
@@ -32,12 +33,12 @@ impl Replica for Follower {
         Ok(POSITION.follow_from(&self.context.db).await?)
     }
 
-    async fn open(&mut self, Position { incarnation, sequence }: Position) -> Result<Pieces<Offer, Self::Error>> {
+    async fn open(&mut self, Position { incarnation, sequence }: Position) -> Result<Messages<Offer, Self::Error>> {
         let mut client = CatalogReplicationServiceClient::new(self.context.mesh.clone());
-        let stream = client.watch(WatchRequest { incarnation, sequence }).await?.into_inner();
+        let request = self.context.as_follower(WatchRequest { incarnation, sequence });
+        let stream = client.watch(request).await?.into_inner();
         let cell = self.context.cell.clone();
-        let piece = move |change: CatalogChange| piece(&change, &cell).map_err(CopyError::Item);
-        Ok(stream.map(move |message| message?.change.map(&piece).transpose()).boxed())
+        Ok(stream.map(move |message| told(&message?, &cell).map_err(CopyError::Item)).boxed())
     }
 
     async fn apply(&mut self, batch: Batch<Offer>) -> Result<()> {
@@ -47,6 +48,16 @@ impl Replica for Follower {
     fn applied(&mut self) {
         self.gate.open();
     }
+}
+
+fn told(message: &WatchResponse, cell: &CellId) -> std::result::Result<Told<Offer>, Error> {
+    Ok(Told {
+        piece: message.change.as_ref().map(|change| piece(change, cell)).transpose()?,
+        position: Position { incarnation: message.incarnation, sequence: message.sequence },
+        elapsed_ms: message.elapsed_ms,
+        complete: message.complete,
+        behind_ms: message.behind_ms,
+    })
 }
 
 fn piece(change: &CatalogChange, cell: &CellId) -> std::result::Result<Piece<Offer>, Error> {

@@ -1,7 +1,7 @@
 //! Positions of data that one cell writes and others copy.
 
 use super::{Factory, SuiteError, Work, migrations, settings};
-use crate::{BoxFuture, Db, Engine, Migration, Positions, Tx, TxError};
+use crate::{BoxFuture, Db, Engine, Migration, Positions, Tx, TxError, WorkError};
 use replication::{Batch, Position, ReplicationError, Standing};
 use std::sync::{
     Arc,
@@ -46,7 +46,7 @@ async fn run<E: Engine, T: Send + 'static>(
 }
 
 async fn begin<E: Engine>(db: &Db<E>) -> Position {
-    run(db, |tx| Box::pin(async move { Ok(POSITIONS.begin_history(tx).await?) })).await
+    run(db, |tx| Box::pin(async move { Ok(POSITIONS.begin_history(tx, 0).await?) })).await
 }
 
 async fn next<E: Engine>(db: &Db<E>) -> Position {
@@ -72,21 +72,47 @@ async fn advance<E: Engine>(db: &Db<E>, base: Position, position: Position, repl
     }
 }
 
-/// A writer counts on in its history over restarts; a copy that takes over, and a writer that returns, begin a later one.
+/// Whoever begins to write, again or for the first time, begins a later history in which the sequences go on.
 pub async fn a_new_writer_begins_a_later_history<F: Factory>(factory: &F) {
     let place = factory.create().await;
     let (db, now) = open(factory, &place).await;
     assert_eq!((standing(&db).await, end(&db).await), (None, None));
     assert_eq!((begin(&db).await, next(&db).await, next(&db).await), (at(1_000, 0), at(1_000, 1), at(1_000, 2)));
-    now.store(9_000, Ordering::Relaxed);
-    assert_eq!(begin(&db).await, at(1_000, 2), "a restart goes on with the same history");
+    now.store(8_000, Ordering::Relaxed);
+    assert_eq!(begin(&db).await, at(8_000, 2), "after a restart");
 
-    assert_eq!(end(&db).await, Some(at(1_000, 2)));
-    assert_eq!(standing(&db).await, Some(Standing { position: at(1_000, 2), writer: false }));
-    assert_eq!(begin(&db).await, at(9_000, 2));
-    end(&db).await;
+    assert_eq!(end(&db).await, Some(at(8_000, 2)));
+    assert_eq!(standing(&db).await, Some(Standing { position: at(8_000, 2), writer: false }));
+    now.store(9_000, Ordering::Relaxed);
+    assert_eq!(next(&db).await, at(9_000, 3), "a write begins one too");
     now.store(2_000, Ordering::Relaxed);
-    assert_eq!(begin(&db).await, at(9_001, 2), "whatever its clock says");
+    assert_eq!(begin(&db).await, at(9_001, 3), "whatever its clock says");
+    let later = db.global(|tx| {
+        Box::pin(async move { Ok::<_, WorkError<SuiteError>>(POSITIONS.begin_history(tx, 9_500).await?) })
+    });
+    assert_eq!(later.await.expect("begun"), at(9_501, 3), "later than others have seen");
+}
+
+/// The writer's role went to another cell and came back while this one was away: followers, who go back to no older
+/// history, are told a later one than either cell wrote in between.
+pub async fn a_writer_that_missed_another_begins_a_later_history<F: Factory>(factory: &F) {
+    let (place, other_place) = (factory.create().await, factory.create().await);
+    let (db, now) = open(factory, &place).await;
+    begin(&db).await;
+    let last = next(&db).await;
+    drop(db);
+
+    let (other, other_now) = open(factory, &other_place).await;
+    assert!(advance(&other, at(0, 0), last, true).await, "followed while the first one wrote");
+    other_now.store(5_000, Ordering::Relaxed);
+    begin(&other).await;
+    let theirs = next(&other).await;
+
+    now.store(9_000, Ordering::Relaxed);
+    let (db, now) = open(factory, &place).await;
+    now.store(9_000, Ordering::Relaxed);
+    let ours = begin(&db).await;
+    assert!(ours.incarnation > theirs.incarnation, "{ours:?} is no later history than {theirs:?}");
 }
 
 /// A position moves with batches that fit, and with nothing else.

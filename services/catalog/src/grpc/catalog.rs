@@ -1,22 +1,16 @@
 //! Products.
 
-use super::{parse, require_global};
-use crate::{
-    Error,
-    domain::Product,
-    feed::Feed,
-    store::{self, POSITION},
-};
-use mesh_layers::error::MeshError;
+use super::parse;
+use crate::{Error, domain::Product, set::Catalogue, store};
 use prost::Message;
-use service_runtime::{Context, status};
+use service_runtime::{Context, Copied};
 use shop_logic::{Sku, Violations};
 use shop_proto::{
     catalog_v1::{self as pb, catalog_service_server::CatalogService},
     trade_v1::{BatchGetStockRequest, stock_service_client::StockServiceClient},
 };
 use std::collections::HashMap;
-use storage::{BoxFuture, IdempotencyKey, PageScope, Tx, WorkError};
+use storage::{BoxFuture, IdempotencyKey, PageScope, Tx};
 use tonic::{Code, Request, Response, Status, async_trait};
 
 const CREATE_PRODUCT: &str = "/shop.catalog.v1.CatalogService/CreateProduct";
@@ -24,33 +18,25 @@ const UPDATE_PRODUCT: &str = "/shop.catalog.v1.CatalogService/UpdateProduct";
 const LIST_PRODUCTS: &str = "/shop.catalog.v1.CatalogService/ListProducts";
 
 /// `shop.catalog.v1.CatalogService`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Products {
     context: Context,
-    feed: Feed,
+    products: Copied<Catalogue>,
 }
 
 impl Products {
-    /// The service of this cell; `feed` tells followers of its writes.
+    /// The service of this cell.
     #[must_use]
-    pub const fn new(context: Context, feed: Feed) -> Self {
-        Self { context, feed }
+    pub const fn new(context: Context, products: Copied<Catalogue>) -> Self {
+        Self { context, products }
     }
 
     /// Products by SKU, from this cell's copy.
     async fn find(&self, skus: Vec<Sku>) -> Result<HashMap<Sku, Product>, Status> {
-        let read = self.context.db.global_read(move |tx| {
-            Box::pin(async move {
-                let standing = POSITION.standing(tx).await?;
-                Ok((standing, store::find(tx.conn(), &skus).await?))
-            })
-        });
-        let (standing, products) = read.await.map_err(status::<Error>)?;
-        standing.ok_or(Error::NotReady)?;
-        Ok(products)
+        self.products.read(move |tx| Box::pin(async move { store::find(tx.conn(), &skus).await })).await
     }
 
-    /// Writes a product in the global cell, once for each request id, and wakes the followers.
+    /// Writes a product in the global cell, once for each request id.
     async fn write<T: Message + Default + 'static>(
         &self,
         method: &'static str,
@@ -60,24 +46,13 @@ impl Products {
         answer: fn(pb::Product) -> T,
     ) -> Result<Response<T>, Status> {
         let parse::Write { request_id, product } = write;
-        require_global(&self.context)?;
         let key = IdempotencyKey::of(method, request_id.as_str(), request)
             .map_err(Violations::of("request_id"))
             .map_err(Error::Invalid)?;
-        let (context, db) = (self.context.clone(), self.context.db.clone());
-        let write = async move {
-            let written = db.global_idempotent(key, move |tx| {
-                Box::pin(async move {
-                    // Once more where it is certain: since the check above, this cell may have begun to follow another.
-                    require_global(&context).map_err(WorkError::Business)?;
-                    Ok(answer((&store(tx, &product).await?).into()))
-                })
-            });
-            written.await
-        };
-        let written = self.feed.write(write).await;
-        let written = written.map_err(|error| MeshError::internal(format!("write was cut off: {error}")))?;
-        Ok(Response::new(written.map_err(status::<Error>)?.into_inner()))
+        let written = self
+            .products
+            .write(key, move |tx| Box::pin(async move { Ok(answer((&store(tx, &product).await?).into())) }));
+        Ok(Response::new(written.await?))
     }
 }
 
@@ -143,15 +118,10 @@ impl CatalogService for Products {
             .open(&self.context.seal, &request.page_token)
             .map_err(Violations::of("page_token"))
             .map_err(Error::Invalid)?;
-        let read = self.context.db.global_read(move |tx| {
-            Box::pin(async move {
-                let standing = POSITION.standing(tx).await?;
-                let after = after.as_deref().unwrap_or_default();
-                Ok((standing, store::list(tx.conn(), after, size.limit()).await?))
-            })
+        let read = self.products.read(move |tx| {
+            Box::pin(async move { store::list(tx.conn(), after.as_deref().unwrap_or_default(), size.limit()).await })
         });
-        let (standing, products) = read.await.map_err(status::<Error>)?;
-        standing.ok_or(Error::NotReady)?;
+        let products = read.await?;
         let (products, next) = size.cut(products, |product: &Product| product.sku.to_string());
         Ok(Response::new(pb::ListProductsResponse {
             products: products.iter().map(Into::into).collect(),

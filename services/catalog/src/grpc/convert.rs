@@ -2,7 +2,7 @@
 
 use crate::domain::{Allotment, Product};
 use cell_map::CellId;
-use replication::{Piece, Position};
+use replication::{Piece, Position, Told};
 use shop_logic::{Currency, InvalidError, Money, Sku, Title, Violations};
 use shop_proto::catalog_v1 as pb;
 use std::collections::HashSet;
@@ -40,8 +40,18 @@ pub(super) fn change(piece: &Piece<Product>) -> pb::CatalogChange {
     }
 }
 
-/// A piece of the catalogue.
-pub(crate) fn piece_from(change: &pb::CatalogChange) -> Result<Piece<Product>, Violations> {
+/// A message of the writer's stream.
+pub(crate) fn message_from(message: &pb::SubscribeResponse) -> Result<Told<Product>, Violations> {
+    Ok(Told {
+        piece: message.change.as_ref().map(piece_from).transpose()?,
+        position: Position { incarnation: message.incarnation, sequence: message.sequence },
+        elapsed_ms: message.elapsed_ms,
+        complete: message.complete,
+        behind_ms: message.behind_ms,
+    })
+}
+
+fn piece_from(change: &pb::CatalogChange) -> Result<Piece<Product>, Violations> {
     let mut violations = Violations::new();
     let items = change.products.iter().filter_map(|product| product_from(product, &mut violations)).collect();
     Ok(Piece {

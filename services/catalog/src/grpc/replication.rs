@@ -1,27 +1,16 @@
 //! The catalogue's streams.
 
-use super::{change, require_global};
-use crate::feed::Feed;
+use super::change;
+use crate::{domain::Product, set::Catalogue};
 use futures_util::stream::BoxStream;
-use replication::Position;
-use service_runtime::{Context, serve_feed};
+use replication::{Position, Told};
+use service_runtime::Copied;
 use shop_proto::catalog_v1::{self as pb, catalog_replication_service_server::CatalogReplicationService};
 use tonic::{Request, Response, Status, async_trait};
 
 /// `shop.catalog.v1.CatalogReplicationService`.
-#[derive(Clone)]
-pub struct Replication {
-    context: Context,
-    feed: Feed,
-}
-
-impl Replication {
-    /// The service of this cell.
-    #[must_use]
-    pub const fn new(context: Context, feed: Feed) -> Self {
-        Self { context, feed }
-    }
-}
+#[derive(Clone, Debug)]
+pub struct Replication(pub Copied<Catalogue>);
 
 #[async_trait]
 impl CatalogReplicationService for Replication {
@@ -33,15 +22,27 @@ impl CatalogReplicationService for Replication {
         request: Request<pb::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let &pb::SubscribeRequest { incarnation, sequence } = request.get_ref();
-        let context = self.context.clone();
-        let written = move || require_global(&context).map_err(Status::from);
-        let message = |piece: Option<_>| pb::SubscribeResponse { change: piece.as_ref().map(change) };
-        serve_feed(&self.feed, Position { incarnation, sequence }, written, message)
+        let message = |told: Told<Product>| pb::SubscribeResponse {
+            change: told.piece.as_ref().map(change),
+            incarnation: told.position.incarnation,
+            sequence: told.position.sequence,
+            elapsed_ms: told.elapsed_ms,
+            complete: told.complete,
+            behind_ms: told.behind_ms,
+        };
+        self.0.subscribe(&request, Position { incarnation, sequence }, message)
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let &pb::WatchRequest { incarnation, sequence } = request.get_ref();
-        let message = |piece: Option<_>| pb::WatchResponse { change: piece.as_ref().map(change) };
-        serve_feed(&self.feed, Position { incarnation, sequence }, || Ok(()), message)
+        let message = |told: Told<Product>| pb::WatchResponse {
+            change: told.piece.as_ref().map(change),
+            incarnation: told.position.incarnation,
+            sequence: told.position.sequence,
+            elapsed_ms: told.elapsed_ms,
+            complete: told.complete,
+            behind_ms: told.behind_ms,
+        };
+        self.0.watch(&request, Position { incarnation, sequence }, message)
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{POSITION, Result, no, read, stored};
 use crate::{Error, domain::Product};
-use replication::Batch;
 use sqlx::SqliteConnection;
 use storage::Tx;
 
@@ -33,23 +32,21 @@ pub async fn update(tx: &mut Tx, product: &Product) -> Result<Product> {
     Ok(product)
 }
 
-/// Applies a batch of the writer's stream and its position: all of it or, by the caller's rollback, nothing.
+/// Removes all products.
 ///
 /// # Errors
-/// If the batch does not fit where this cell's catalogue stands, or with a failure of the database.
-pub async fn apply(tx: &mut Tx, batch: &Batch<Product>) -> Result<()> {
-    POSITION.advance(tx, batch).await?;
-    if batch.replace {
-        sqlx::query("DELETE FROM catalog_product").execute(tx.conn()).await?;
-        sqlx::query("DELETE FROM catalog_allotment").execute(tx.conn()).await?;
-    }
-    for product in &batch.items {
-        put(tx.conn(), product).await?;
-    }
+/// With a failure of the database.
+pub async fn clear(conn: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("DELETE FROM catalog_product").execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM catalog_allotment").execute(conn).await?;
     Ok(())
 }
 
-async fn put(conn: &mut SqliteConnection, product: &Product) -> Result<()> {
+/// Writes a product as it is, in the place of what was there.
+///
+/// # Errors
+/// With a failure of the database.
+pub async fn put(conn: &mut SqliteConnection, product: &Product) -> Result<()> {
     sqlx::query(
         "INSERT INTO catalog_product (sku, title, currency, unit_price_minor, version) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (sku) DO UPDATE SET title = excluded.title, currency = excluded.currency,

@@ -3,7 +3,9 @@
 mod activities;
 mod audit;
 mod batches;
+mod campaigns;
 mod cell;
+mod feeds;
 mod follows;
 mod inputs;
 mod moving;
