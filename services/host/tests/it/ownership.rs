@@ -63,7 +63,7 @@ async fn every_method_refuses_users_of_other_cells() {
     assert_elsewhere("WatchFollowing", follow.watch_following(watch).await);
 
     let placing = order(&user_id, "r-1", &[("tea", 1)]);
-    let preview = PreviewOrderRequest { user_id: user(), lines: placing.lines.clone() };
+    let preview = PreviewOrderRequest { user_id: user(), lines: placing.lines.clone(), ..Default::default() };
     assert_elsewhere("PreviewOrder", trade.preview_order(preview).await);
     assert_elsewhere("PlaceOrder", trade.place_order(placing).await);
     let get = GetOrderRequest { user_id: user(), order_id: "o-1".into() };
