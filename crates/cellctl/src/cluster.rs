@@ -39,8 +39,8 @@ pub struct ClusterConfig {
     pub rtt: Duration,
     /// Folder with the binaries `cell-router`, `cell-services` and `cellctl`.
     pub bin_dir: PathBuf,
-    /// Whether the global cell starts with products.
-    pub seed_catalog: bool,
+    /// Whether the global cell starts with products and campaigns.
+    pub seed: bool,
     /// `key=value` settings added to every router.
     pub router_set: Vec<String>,
     /// `key=value` settings added to every `cell-services`.
@@ -50,7 +50,7 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Two cells on free ports, 30 ms apart, with products, without traces, ready within 10 s.
+    /// Two cells on free ports, 30 ms apart, with products and campaigns, without traces, ready within 10 s.
     pub fn new(data: impl Into<PathBuf>, bin_dir: impl Into<PathBuf>) -> Self {
         Self {
             cells: 2,
@@ -59,7 +59,7 @@ impl ClusterConfig {
             otlp: None,
             rtt: Duration::from_millis(30),
             bin_dir: bin_dir.into(),
-            seed_catalog: true,
+            seed: true,
             router_set: Vec::new(),
             services_set: Vec::new(),
             ready_limit: Duration::from_secs(10),

@@ -46,7 +46,7 @@ pub trait Replica: Send {
     /// There is something to serve: called after each batch, and before a stream is opened if there was something already.
     fn applied(&mut self) {}
 
-    /// The copy is complete as of then. Called after whatever makes it so was applied.
+    /// The copy is complete as of then. Called once whatever makes it so was applied, before [`applied`](Self::applied).
     fn confirmed(&mut self, _as_of: Instant) {}
 
     /// Whether this process is the writer now. Asked before each message of a stream.
@@ -128,17 +128,18 @@ async fn follow<R: Replica>(replica: &mut R, pause: &mut Duration) -> Result<(),
         // Where the sender's clock runs ahead of ours, it seems to have begun earlier.
         let (received, elapsed) = (Instant::now(), Duration::from_millis(elapsed_ms));
         asked = received.checked_sub(elapsed).map_or(asked, |begun| asked.min(begun));
-        if let Some(piece) = piece
-            && let Some(batch) = assembler.take(piece)?
-        {
-            let (items, position) = (batch.items.len(), batch.position);
+        let batch = piece.map(|piece| assembler.take(piece)).transpose()?.flatten();
+        let changed = batch.as_ref().map(|batch| (batch.items.len(), batch.position));
+        if let Some(batch) = batch {
             replica.apply(batch).await.map_err(FollowError::Copy)?;
-            tracing::debug!(copy = R::NAME, items, position.incarnation, position.sequence, "applied");
-            replica.applied();
         }
         let as_of = asked.checked_add(elapsed).and_then(|then| then.checked_sub(Duration::from_millis(behind_ms)));
         if let Some(as_of) = as_of.filter(|_| complete && assembler.reaches(position)) {
             replica.confirmed(as_of);
+        }
+        if let Some((items, position)) = changed {
+            tracing::debug!(copy = R::NAME, items, position.incarnation, position.sequence, "applied");
+            replica.applied();
         }
         *pause = FIRST_PAUSE;
     }

@@ -1,5 +1,6 @@
 //! All faults of one request.
 
+use crate::InvalidError;
 use std::{fmt, vec};
 
 /// Collects the faults of a request, so that the caller sees all of them at once: for each the path of its field, like
@@ -25,6 +26,21 @@ impl Violations {
     /// The value, or `None` after noting what is wrong with the field.
     pub fn take<T>(&mut self, field: impl Into<String>, checked: Result<T, impl fmt::Display>) -> Option<T> {
         checked.map_err(|error| self.note(field, &error)).ok()
+    }
+
+    /// The values of a list of 1 to `max` texts, or `None` after noting what is wrong with it or with its entries, each by
+    /// its own path. Counted first: a request may hold very many.
+    pub fn each<'t, T, E: fmt::Display>(
+        &mut self,
+        field: &str,
+        texts: &'t [String],
+        max: usize,
+        check: impl Fn(&'t str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        self.take(field, InvalidError::count(texts.len(), max))?;
+        let each = texts.iter().enumerate();
+        let each: Vec<_> = each.map(|(at, text)| self.take(format!("{field}[{at}]"), check(text))).collect();
+        each.into_iter().collect()
     }
 
     /// Notes that something is wrong with a field.

@@ -83,12 +83,13 @@ struct ServicesFile {
     services: Services,
     database: Database,
     seal: Seal,
-    catalog: Catalog,
+    catalog: Seeded,
+    campaign: Seeded,
 }
 
 #[derive(Serialize)]
 struct Services {
-    run: [&'static str; 3],
+    run: [&'static str; 4],
     router: String,
     router_peer: SocketAddr,
 }
@@ -110,7 +111,7 @@ struct SealKey {
 }
 
 #[derive(Serialize)]
-struct Catalog {
+struct Seeded {
     seed: bool,
 }
 
@@ -141,19 +142,20 @@ pub(super) fn router(config: &ClusterConfig, place: &Place, places: &[Place], fi
     to_toml(&file)
 }
 
-/// The file of a cell's services. Only the `global` cell may begin with products.
+/// The file of a cell's services. Only the `global` cell may begin with products and campaigns.
 pub(super) fn services(config: &ClusterConfig, place: &Place, folder: &Path, files: &Files, global: bool) -> String {
     let listen = Listen { front: place.services_front, peer: place.services_peer, admin: place.services_admin };
     let file = ServicesFile {
         common: common(config, place, files, listen),
         services: Services {
-            run: ["member", "catalog", "trade"],
+            run: ["member", "catalog", "campaign", "trade"],
             router: format!("http://{}", place.front),
             router_peer: place.peer,
         },
         database: Database { path: folder.join("cell.db") },
         seal: Seal { keys: [SealKey { id: 1, secret: files.seal_secret.clone() }] },
-        catalog: Catalog { seed: global && config.seed_catalog },
+        catalog: Seeded { seed: global && config.seed },
+        campaign: Seeded { seed: global && config.seed },
     };
     to_toml(&file)
 }

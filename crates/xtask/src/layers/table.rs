@@ -16,7 +16,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["client-sdk", "client-sdk-build"],
     &["service-runtime", "client-sdk-generated"],
     // Units. None of them knows another.
-    &["member", "catalog", "trade", "shop-client", "cell-router"],
+    &["member", "catalog", "campaign", "trade", "shop-client", "cell-router"],
     // Wholes.
     &["cell-services", "cellctl"],
     &["lab"],
@@ -27,7 +27,7 @@ pub(super) const ALONE: &[&str] = &["xtask"];
 
 /// The example that runs on the mesh. The mesh itself knows nothing of it: a stranger's protos are served alike.
 pub(super) const SHOP: &[&str] =
-    &["shop-logic", "shop-proto", "shop-client", "member", "catalog", "trade", "cell-services"];
+    &["shop-logic", "shop-proto", "shop-client", "member", "catalog", "campaign", "trade", "cell-services"];
 
 /// Who besides the shop itself may know the shop: the demo and the experiments.
 pub(super) const SHOP_USERS: &[&str] = &["cellctl", "lab"];

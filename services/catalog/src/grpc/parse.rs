@@ -38,12 +38,7 @@ pub(super) fn sku(text: &str) -> Result<Sku, Error> {
 
 pub(super) fn skus(texts: &[String]) -> Result<Vec<Sku>, Error> {
     let mut violations = Violations::new();
-    let counted = violations.take("skus", InvalidError::count(texts.len(), MAX_BATCH));
-    let skus = counted.and_then(|_| {
-        let skus: Vec<_> =
-            texts.iter().enumerate().map(|(at, sku)| violations.take(format!("skus[{at}]"), Sku::new(sku))).collect();
-        skus.into_iter().collect()
-    });
+    let skus = violations.each("skus", texts, MAX_BATCH, Sku::new);
     violations.finish(skus).map_err(Error::Invalid)
 }
 

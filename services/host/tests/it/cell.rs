@@ -5,6 +5,7 @@ use map_store::MapWatch;
 use mesh_layers::trust::PeerToken;
 use service_runtime::{CancellationToken, Config, Overrides, Running, run_with};
 use shop_proto::{
+    campaign_v1::campaign_service_client::CampaignServiceClient,
     catalog_v1::{Allotment, CreateProductRequest, Product, catalog_service_client::CatalogServiceClient},
     follow_v1::follow_service_client::FollowServiceClient,
     member_v1::{
@@ -73,7 +74,7 @@ impl Setup {
     pub async fn start(self) -> Cell {
         let own = tempfile::tempdir().expect("a temporary folder");
         let dir = self.dir.unwrap_or_else(|| own.path().to_owned());
-        let mut config = Config::new(id(self.cell)).with("catalog.seed", self.seed);
+        let mut config = Config::new(id(self.cell)).with("catalog.seed", self.seed).with("campaign.seed", self.seed);
         config.database.path = dir.join("cell.db");
         config.peer.token = Some(PeerToken::new(TOKEN).expect("a valid token"));
         config.services.router = self.router.map(|address| address.to_string()).unwrap_or_default();
@@ -171,6 +172,10 @@ impl Cell {
 
     pub fn catalog(&self) -> CatalogServiceClient<Channel> {
         CatalogServiceClient::new(self.front.clone())
+    }
+
+    pub fn campaign(&self) -> CampaignServiceClient<Channel> {
+        CampaignServiceClient::new(self.front.clone())
     }
 
     /// A new member.

@@ -1,5 +1,13 @@
-use crate::cell::{Cell, assert_mesh, order, product};
+use crate::{
+    campaigns::{campaign, coupon},
+    cell::{Cell, assert_mesh, order, product},
+};
 use shop_proto::{
+    campaign_v1::{
+        self as campaigns, BatchGetCampaignsRequest, Campaign, CreateCampaignRequest, GetCampaignRequest,
+        ListCampaignsForProductRequest, ListCampaignsRequest, ProductDiscount, SpendDiscount, UpdateCampaignRequest,
+        campaign::Kind, coupon::Benefit,
+    },
     catalog_v1::{
         self as catalog, BatchGetProductsRequest, CreateProductRequest, GetProductRequest, ListProductsRequest,
         Product, UpdateProductRequest,
@@ -220,4 +228,106 @@ async fn bad_products_are_refused() {
     assert_bad("request_id", cell.catalog().create_product(nameless).await);
     let shares = UpdateProductRequest { request_id: "u-1".into(), product: Some(product("tea", 100, 5)) };
     assert_bad("product.allotments", cell.catalog().update_product(shares).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_campaigns_are_refused() {
+    let cell = Cell::start().await;
+    let create = async |change: &dyn Fn(&mut Campaign)| {
+        let mut campaign = campaign("autumn");
+        change(&mut campaign);
+        let request = CreateCampaignRequest { request_id: "c-1".into(), campaign: Some(campaign) };
+        cell.campaign().create_campaign(request).await
+    };
+    for bad in bad_ids() {
+        assert_bad("campaign.campaign_id", create(&|campaign| campaign.campaign_id = bad.clone()).await);
+    }
+    for bad in ["", "a\nb", &"x".repeat(201)] {
+        assert_bad("campaign.title", create(&|campaign| campaign.title = bad.into()).await);
+    }
+    for bad in [0, -1, i64::MIN] {
+        assert_bad("campaign.end_time_ms", create(&|campaign| campaign.end_time_ms = bad).await);
+    }
+    for bad in [0, 3, i32::MIN] {
+        assert_bad("campaign.state", create(&|campaign| campaign.state = bad).await);
+    }
+    assert_bad("campaign.kind", create(&|campaign| campaign.kind = None).await);
+
+    let products = async |skus: Vec<String>, basis_points_off| {
+        let kind = Some(Kind::ProductDiscount(ProductDiscount { skus, basis_points_off }));
+        create(&|campaign| campaign.kind = kind.clone()).await
+    };
+    for bad in [0, -1, 10_000, i32::MAX] {
+        assert_bad("campaign.product_discount.basis_points_off", products(vec!["tea".into()], bad).await);
+    }
+    for skus in [vec![], (0..101).map(|n| format!("p{n}")).collect(), vec!["tea".into(), "tea".into()]] {
+        assert_bad("campaign.product_discount.skus", products(skus, 1).await);
+    }
+    for bad in bad_ids() {
+        assert_bad("campaign.product_discount.skus[1]", products(vec!["tea".into(), bad], 1).await);
+    }
+
+    let money = |code: &str, minor_units| Some(campaigns::Money { currency_code: code.into(), minor_units });
+    let spend = async |threshold, amount_off| {
+        let kind = Some(Kind::SpendDiscount(SpendDiscount { threshold, amount_off }));
+        create(&|campaign| campaign.kind = kind.clone()).await
+    };
+    assert_bad("campaign.spend_discount.threshold", spend(None, money("CNY", 1)).await);
+    assert_bad("campaign.spend_discount.threshold.minor_units", spend(money("CNY", 0), money("CNY", 1)).await);
+    for amount in [money("CNY", 100), money("CNY", 101), None] {
+        assert_bad("campaign.spend_discount.amount_off", spend(money("CNY", 100), amount).await);
+    }
+    assert_bad("campaign.spend_discount.amount_off.currency_code", spend(money("CNY", 9), money("XXX", 1)).await);
+
+    let with_coupon = async |change: &dyn Fn(&mut campaigns::Coupon)| {
+        create(&|campaign| {
+            campaign.kind = coupon("autumn", "AUTUMN-1").kind;
+            if let Some(Kind::Coupon(coupon)) = &mut campaign.kind {
+                change(coupon);
+            }
+        })
+        .await
+    };
+    for bad in ["", "abc", "lower-case", "A B C D", "АВС-1", &"X".repeat(33)] {
+        assert_bad("campaign.coupon.code", with_coupon(&|coupon| coupon.code = bad.into()).await);
+    }
+    for bad in [0, -1, 101] {
+        assert_bad("campaign.coupon.per_user_limit", with_coupon(&|coupon| coupon.per_user_limit = bad).await);
+    }
+    assert_bad("campaign.coupon.threshold", with_coupon(&|coupon| coupon.threshold = None).await);
+    assert_bad("campaign.coupon.benefit", with_coupon(&|coupon| coupon.benefit = None).await);
+    let all = with_coupon(&|coupon| coupon.benefit = Some(Benefit::BasisPointsOff(10_000))).await;
+    assert_bad("campaign.coupon.basis_points_off", all);
+
+    let missing = CreateCampaignRequest { request_id: "c-1".into(), campaign: None };
+    assert_bad("campaign", cell.campaign().create_campaign(missing).await);
+    let nameless = CreateCampaignRequest { request_id: String::new(), campaign: Some(campaign("autumn")) };
+    assert_bad("request_id", cell.campaign().create_campaign(nameless).await);
+    for field in ["request_id", "campaign_id", "title", "end_time_ms", "state"] {
+        assert_bad(field, cell.campaign().update_campaign(UpdateCampaignRequest::default()).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_reads_of_campaigns_are_refused() {
+    let cell = Cell::start().await;
+    let mut client = cell.campaign();
+    for bad in bad_ids() {
+        assert_bad("campaign_id", client.get_campaign(GetCampaignRequest { campaign_id: bad.clone() }).await);
+        let batch = BatchGetCampaignsRequest { campaign_ids: vec!["ok".into(), bad.clone()] };
+        assert_bad("campaign_ids[1]", client.batch_get_campaigns(batch).await);
+        let of_product = ListCampaignsForProductRequest { sku: bad };
+        assert_bad("sku", client.list_campaigns_for_product(of_product).await);
+    }
+    for count in [0, 101] {
+        let batch = BatchGetCampaignsRequest { campaign_ids: vec!["x".to_owned(); count] };
+        assert_bad("campaign_ids", client.batch_get_campaigns(batch).await);
+    }
+    let list = |page_size, page_token: &str| ListCampaignsRequest {
+        page_size,
+        page_token: page_token.into(),
+        active_only: false,
+    };
+    assert_bad("page_size", client.list_campaigns(list(-1, "")).await);
+    assert_bad("page_token", client.list_campaigns(list(0, "garbage")).await);
 }

@@ -3,6 +3,7 @@
 mod activities;
 mod audit;
 mod batches;
+mod campaigns;
 mod cell;
 mod follows;
 mod inputs;

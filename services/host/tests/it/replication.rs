@@ -6,7 +6,7 @@ use shop_proto::catalog_v1::{
     GetProductRequest, ListProductsRequest, Product, UpdateProductRequest, WatchRequest,
     catalog_replication_service_client::CatalogReplicationServiceClient,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 async fn products(cell: &Cell) -> Vec<Product> {
     let asked = ListProductsRequest { page_size: 100, ..Default::default() };
@@ -83,12 +83,19 @@ async fn a_stream_begins_with_a_snapshot_and_shows_that_it_lives() {
     let cell = Cell::start().await;
     cell.sell("tea", 100, 5).await;
     let mut client = CatalogReplicationServiceClient::new(cell.front.clone());
+    let opened = Instant::now();
     let mut stream = client.watch(WatchRequest::default()).await.expect("opened").into_inner();
-    let snapshot = stream.message().await.expect("alive").expect("not ended").change.expect("a snapshot");
+    let message = stream.message().await.expect("alive").expect("not ended");
+    assert!(message.complete && message.behind_ms == 0, "from the writer: {message:?}");
+    let snapshot = message.change.expect("a snapshot");
+    assert_eq!((message.incarnation, message.sequence), (snapshot.incarnation, snapshot.sequence));
     assert!(snapshot.snapshot_start && snapshot.snapshot_end);
     assert_eq!((snapshot.sequence, snapshot.products.len()), (1, 1));
     let heartbeat = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("within 5 s");
-    assert_eq!(heartbeat.expect("alive").expect("not ended").change, None);
+    let heartbeat = heartbeat.expect("alive").expect("not ended");
+    assert_eq!((heartbeat.change, heartbeat.complete), (None, true));
+    assert_eq!((heartbeat.incarnation, heartbeat.sequence), (snapshot.incarnation, snapshot.sequence));
+    assert!(heartbeat.elapsed_ms > 0 && u128::from(heartbeat.elapsed_ms) <= opened.elapsed().as_millis() + 1);
 
     let from = WatchRequest { incarnation: snapshot.incarnation, sequence: snapshot.sequence };
     let mut continued = client.watch(from).await.expect("opened").into_inner();
