@@ -11,6 +11,7 @@ mod moving;
 mod orders;
 mod ownership;
 mod previews;
+mod pricing;
 mod products;
 mod registration;
 mod replication;
