@@ -5,6 +5,7 @@ use crate::{
     world::{World, Worlds},
 };
 use cell_map::CellMap;
+use mesh_policy::Scope;
 use mesh_routing::{
     decide::{Claim, claim},
     learn::{Learnt, Redirect},
@@ -51,8 +52,10 @@ pub struct Brain {
     pub events: Events,
     /// Calls in flight, server streams apart.
     pub in_flight: AtomicUsize,
-    /// Server streams in flight: they last, and take no place of a call.
+    /// Server streams in flight, those of global methods apart: they last, and take no place of a call.
     pub streams: AtomicUsize,
+    /// Server streams of global methods in flight: other cells live by them, so users' streams take no place of theirs.
+    pub global_streams: AtomicUsize,
     /// Bytes of calls that wait for a move.
     pub parked_bytes: AtomicUsize,
     learnt: Mutex<Learnt>,
@@ -70,6 +73,7 @@ impl Brain {
             events: Events::default(),
             in_flight: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            global_streams: AtomicUsize::new(0),
             parked_bytes: AtomicUsize::new(0),
             learnt: Mutex::new(Learnt::new(REDIRECTS)),
             learnt_len: AtomicUsize::new(0),
@@ -79,7 +83,11 @@ impl Brain {
     /// Where calls of a method are counted while they are in flight.
     #[must_use]
     pub fn counted(&self, method: &Method) -> &AtomicUsize {
-        if method.policy.server_streaming { &self.streams } else { &self.in_flight }
+        match (method.policy.server_streaming, method.policy.scope) {
+            (false, _) => &self.in_flight,
+            (true, Scope::Global) => &self.global_streams,
+            (true, _) => &self.streams,
+        }
     }
 
     /// Takes a map into force and forgets the redirects that it contains.

@@ -68,7 +68,7 @@ pub struct Gate<'b> {
     pub token: Option<&'b PeerToken>,
     /// Most calls in flight in the process.
     pub max_calls: usize,
-    /// Most server streams in flight in the process.
+    /// Most server streams in flight in the process, and as many of global methods.
     pub max_streams: usize,
     /// Services that the router answers itself, as `/package.Service/`.
     pub own: &'b [String],

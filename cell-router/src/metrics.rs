@@ -92,9 +92,10 @@ impl RouterMetrics {
         }
         let map_epoch = brain.worlds.load().map_or(0, |world| world.map.epoch().get());
         let live = brain.worlds.instances().endpoints.iter().filter(|endpoint| endpoint.is_live()).count();
+        let streams = brain.streams.load(Relaxed) + brain.global_streams.load(Relaxed);
         for (name, help, value) in [
             ("calls_in_flight", "Calls in flight, server streams apart", brain.in_flight.load(Relaxed) as u64),
-            ("streams_in_flight", "Server streams in flight", brain.streams.load(Relaxed) as u64),
+            ("streams_in_flight", "Server streams in flight", streams as u64),
             (
                 "connections",
                 "Connections of callers",

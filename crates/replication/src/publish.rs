@@ -328,7 +328,8 @@ impl<L> Shared<L> {
     fn behind_ms(&self, now: Instant) -> u64 {
         match *self.source.lock().unwrap_or_else(PoisonError::into_inner) {
             Source::Unknown => u64::MAX,
-            Source::CopyAsOf(then) => millis(now.saturating_duration_since(then)),
+            // Up to the next millisecond: never less than it is.
+            Source::CopyAsOf(then) => millis(now.saturating_duration_since(then)).saturating_add(1),
             Source::Writer => 0,
         }
     }

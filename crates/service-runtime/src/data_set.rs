@@ -140,7 +140,7 @@ impl<S: DataSet> Copied<S> {
         let log = Table { context: context.clone(), set: PhantomData };
         let copied = Self { context: context.clone(), feed: Feed::new(log, context.shutdown.clone()) };
         let gate = context.readiness.gate(waits_for);
-        parts.keep(S::NAME, context, Keeper { copied: copied.clone(), set, gate });
+        parts.keep(S::NAME, context, Keeper { copied: copied.clone(), set, gate, writes: false });
         copied
     }
 
@@ -267,6 +267,8 @@ struct Keeper<S> {
     set: S,
     /// Opened when there is something to serve.
     gate: Gate,
+    /// Whether this cell was the writer last.
+    writes: bool,
 }
 
 impl<S: DataSet> Replica for Keeper<S> {
@@ -276,7 +278,10 @@ impl<S: DataSet> Replica for Keeper<S> {
     const NAME: &'static str = S::NAME;
 
     async fn position(&mut self) -> Result<Option<Position>, Self::Error> {
-        self.copied.feed.stands(Source::Unknown);
+        // What was known of a copy stays true; what others wrote since this cell was the writer is not known.
+        if std::mem::take(&mut self.writes) {
+            self.copied.feed.stands(Source::Unknown);
+        }
         Ok(S::POSITIONS.follow_from(&self.copied.context.db).await?)
     }
 
@@ -313,6 +318,7 @@ impl<S: DataSet> Replica for Keeper<S> {
         });
         let position = begin.await?;
         self.copied.feed.stands(Source::Writer);
+        self.writes = true;
         Ok(position)
     }
 

@@ -39,6 +39,7 @@ pub(crate) fn methods(policies: &PolicyTable, limits: &LimitsConfig) -> Methods 
             route_key: None,
             unary_request,
             server_streaming: false,
+            global: false,
         };
         methods.add(path, rules);
     }
@@ -58,6 +59,7 @@ fn rules(policy: &MethodPolicy, max: Duration) -> MethodRules {
         route_key: policy.route_key.clone().filter(|_| policy.scope == Scope::User),
         unary_request: !policy.client_streaming,
         server_streaming: policy.server_streaming,
+        global: policy.scope == Scope::Global,
     }
 }
 

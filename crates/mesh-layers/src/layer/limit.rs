@@ -9,7 +9,14 @@ use tokio::sync::Semaphore;
 #[derive(Clone, Debug)]
 pub struct Limit {
     calls: Arc<Semaphore>,
-    streams: Option<(Arc<Semaphore>, Arc<Methods>)>,
+    streams: Option<Streams>,
+}
+
+#[derive(Clone, Debug)]
+struct Streams {
+    methods: Arc<Methods>,
+    others: Arc<Semaphore>,
+    global: Arc<Semaphore>,
 }
 
 fn permits(permits: usize) -> Arc<Semaphore> {
@@ -23,19 +30,21 @@ impl Limit {
         Self { calls: permits(calls), streams: None }
     }
 
-    /// Counts server streams of these methods apart: they last, and must not take the places of calls.
+    /// Counts server streams of these methods apart: they last, and must not take the places of calls. As many may be open
+    /// of global methods besides: users' streams must not take the places of those that other cells live by.
     #[must_use]
     pub fn with_streams(self, streams: usize, methods: Arc<Methods>) -> Self {
-        Self { streams: Some((permits(streams), methods)), ..self }
+        Self { streams: Some(Streams { methods, others: permits(streams), global: permits(streams) }), ..self }
     }
 
     /// What a call of this method is counted against.
     fn of(self, path: &str) -> (Arc<Semaphore>, &'static str) {
-        let is_stream = |methods: &Methods| methods.get(path).is_some_and(|method| method.rules.server_streaming);
-        match self.streams {
-            Some((streams, methods)) if is_stream(&methods) => (streams, "too many streams at once"),
-            _ => (self.calls, "too many calls at once"),
+        if let Some(Streams { methods, others, global }) = self.streams
+            && let Some(method) = methods.get(path).filter(|method| method.rules.server_streaming)
+        {
+            return (if method.rules.global { global } else { others }, "too many streams at once");
         }
+        (self.calls, "too many calls at once")
     }
 }
 

@@ -18,6 +18,8 @@ pub struct MethodRules {
     pub unary_request: bool,
     /// Whether the answer is a stream: it lasts, and is counted apart from calls.
     pub server_streaming: bool,
+    /// Whether it runs in the global cell for all: its streams feed the other cells, and are counted apart once more.
+    pub global: bool,
 }
 
 /// One method.

@@ -32,6 +32,7 @@ use tower::{Layer, service_fn};
 
 const UNARY: &str = "/t.S/Unary";
 const STREAM: &str = "/t.S/Stream";
+const GLOBAL_STREAM: &str = "/t.S/GlobalStream";
 const TOKEN: &str = "0123456789abcdef";
 
 #[derive(Default)]
@@ -56,17 +57,19 @@ fn cell(name: &str) -> CellId {
 }
 
 fn methods() -> Arc<Methods> {
-    let rules = |server_streaming| MethodRules {
+    let rules = |server_streaming, global| MethodRules {
         default_deadline: None,
         max_deadline: Some(Duration::from_millis(200)),
         max_request_bytes: Some(100),
         route_key: None,
         unary_request: true,
         server_streaming,
+        global,
     };
     let mut methods = Methods::default();
-    methods.add(UNARY, rules(false));
-    methods.add(STREAM, rules(true));
+    methods.add(UNARY, rules(false, false));
+    methods.add(STREAM, rules(true, false));
+    methods.add(GLOBAL_STREAM, rules(true, true));
     Arc::new(methods)
 }
 
@@ -386,12 +389,16 @@ async fn strangers_are_stripped_and_peers_are_believed() {
 }
 
 #[tokio::test]
-async fn a_stream_is_counted_until_its_end_and_takes_no_place_of_a_call() {
+async fn a_stream_is_counted_until_its_end_and_takes_no_place_of_a_call_or_of_a_global_stream() {
     let log = Arc::default();
     let service = on(Listener::Front, &log, 1, |_| ok());
     let open = service.clone().answer(request(STREAM, &[])).await;
     let response = service.clone().answer(request(STREAM, &[])).await;
     assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));
+    let global = service.clone().answer(request(GLOBAL_STREAM, &[])).await;
+    let response = service.clone().answer(request(GLOBAL_STREAM, &[])).await;
+    assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));
+    assert_eq!(end(global).await.0, Code::Ok);
     let call = service.clone().answer(request(UNARY, &[])).await;
     let response = service.clone().answer(request(UNARY, &[])).await;
     assert_eq!(reason(response).await, (Code::ResourceExhausted, Some(Reason::RateLimited)));

@@ -2,7 +2,7 @@
 
 use mesh_policy::{PolicyErrors, PolicyTable};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 struct Sources(Vec<(String, String)>);
 
@@ -27,7 +27,7 @@ pub fn compile(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The descriptor set of files in `proto/`.
-pub fn compile_own(files: &[&str]) -> Vec<u8> {
+pub fn compile_own(files: &[impl AsRef<Path>]) -> Vec<u8> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let mut compiler = protox::Compiler::new([root]).unwrap();
     compiler.include_imports(true).include_source_info(true).open_files(files).expect("our protos are valid");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 fn own() -> PolicyTable {
     let shop =
-        compile_own(&["shop/catalog/v1/catalog.proto", "shop/member/v1/member.proto", "shop/trade/v1/trade.proto"]);
+        compile_own(&["campaign", "catalog", "follow", "member", "trade"].map(|s| format!("shop/{s}/v1/{s}.proto")));
     let mesh = compile_own(&["cellmesh/control/v1/control.proto"]);
     PolicyTable::from_descriptor_sets([&*shop, &*mesh]).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -20,8 +20,11 @@ fn our_own_protos_are_sound_and_wholly_annotated() {
         table.services().collect::<Vec<_>>(),
         [
             "cellmesh.control.v1.ControlService",
+            "shop.campaign.v1.CampaignReplicationService",
+            "shop.campaign.v1.CampaignService",
             "shop.catalog.v1.CatalogReplicationService",
             "shop.catalog.v1.CatalogService",
+            "shop.follow.v1.FollowService",
             "shop.member.v1.ActivityService",
             "shop.member.v1.MemberService",
             "shop.trade.v1.StockService",

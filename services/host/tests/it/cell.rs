@@ -3,7 +3,7 @@
 use cell_map::{Cell as MapCell, CellId, CellMap, Incarnation, MapDraft, RegionId};
 use map_store::MapWatch;
 use mesh_layers::trust::PeerToken;
-use service_runtime::{CancellationToken, Config, Overrides, Running, run_with};
+use service_runtime::{CancellationToken, Config, Overrides, Running, config::SealKeyConfig, run_with};
 use shop_proto::{
     campaign_v1::campaign_service_client::CampaignServiceClient,
     catalog_v1::{Allotment, CreateProductRequest, Product, catalog_service_client::CatalogServiceClient},
@@ -31,6 +31,9 @@ use tonic_types::StatusExt as _;
 
 /// What peers show.
 pub const TOKEN: &str = "a-token-for-tests-only";
+
+/// What the cells of a mesh seal with: 32 bytes in base64.
+const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A map of cells `bj-1` (also global) and `sh-1`.
 pub fn two_cells() -> CellMap {
@@ -77,6 +80,7 @@ impl Setup {
         let mut config = Config::new(id(self.cell)).with("catalog.seed", self.seed).with("campaign.seed", self.seed);
         config.database.path = dir.join("cell.db");
         config.peer.token = Some(PeerToken::new(TOKEN).expect("a valid token"));
+        config.seal.keys = vec![SealKeyConfig { id: 1, secret: SECRET.into() }];
         config.services.router = self.router.map(|address| address.to_string()).unwrap_or_default();
         config.drain.grace_ms = 2_000;
         if let Some(front) = self.front {

@@ -1,12 +1,16 @@
 use crate::{
     audit,
-    cell::{Cell, Setup, eventually, order, product},
+    cell::{Cell, Setup, assert_mesh, assert_shop, eventually, order, product},
 };
 use shop_proto::catalog_v1::{
-    GetProductRequest, ListProductsRequest, Product, UpdateProductRequest, WatchRequest,
+    GetProductRequest, ListProductsRequest, Product, SubscribeRequest, UpdateProductRequest, WatchRequest,
     catalog_replication_service_client::CatalogReplicationServiceClient,
 };
-use std::time::{Duration, Instant};
+use std::{
+    any::Any,
+    time::{Duration, Instant},
+};
+use tonic::{Code, transport::Channel};
 
 async fn products(cell: &Cell) -> Vec<Product> {
     let asked = ListProductsRequest { page_size: 100, ..Default::default() };
@@ -72,7 +76,7 @@ async fn a_new_history_replaces_the_old_and_takes_back_no_sale() {
     copy.sells("tea", 0).await;
     eventually("the new catalogue replaces the old", async || products(&copy).await == products(&global).await).await;
     let refused = copy.place(order(&ann, "r-2", &[("cup", 1)])).await.expect_err("no longer in the catalogue");
-    crate::cell::assert_shop(&refused, tonic::Code::NotFound, "UNKNOWN_SKU");
+    assert_shop(&refused, Code::NotFound, "UNKNOWN_SKU");
     audit::assert_sound(&copy.database()).await;
     let sold = audit::number(&copy.database(), "SELECT sold FROM trade_product WHERE sku = 'tea'").await;
     assert_eq!(sold, 4, "what was sold stays sold");
@@ -103,4 +107,35 @@ async fn a_stream_begins_with_a_snapshot_and_shows_that_it_lives() {
     let change = continued.message().await.expect("alive").expect("not ended").change.expect("a change");
     assert!(!change.snapshot_start && !change.snapshot_end, "no snapshot where the position can be continued");
     assert_eq!(change.products.iter().map(|product| &*product.sku).collect::<Vec<_>>(), ["cup"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_clients_keeps_a_cell_from_its_copy() {
+    let global = Cell::start().await;
+    global.sell("tea", 100, 5).await;
+    let front = global.running.bound().front;
+    let mut streams = Vec::new();
+    let mut client = CatalogReplicationServiceClient::new(global.front.clone());
+    let refused = loop {
+        if streams.len() % 50 == 0 {
+            // A connection carries 100 streams.
+            let channel = Channel::from_shared(format!("http://{front}")).expect("an address is a URL").connect_lazy();
+            client = CatalogReplicationServiceClient::new(channel);
+        }
+        let opened: Result<Box<dyn Any + Send>, _> = if streams.len() % 2 == 0 {
+            client.watch(WatchRequest::default()).await.map(|stream| Box::new(stream) as _)
+        } else {
+            client.subscribe(SubscribeRequest::default()).await.map(|stream| Box::new(stream) as _)
+        };
+        match opened {
+            Ok(stream) => streams.push(stream),
+            Err(refused) => break refused,
+        }
+    };
+    assert_mesh(&refused, Code::ResourceExhausted, "RATE_LIMITED");
+    println!("figure: streams of clients N={}", streams.len());
+
+    let copy = Setup { router: Some(front), ..Setup::of("sh-1") }.start().await;
+    copy.ready().await;
+    assert_eq!(products(&copy).await, products(&global).await);
 }
