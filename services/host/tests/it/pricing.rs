@@ -1,28 +1,25 @@
 //! What orders cost: the server's word, and the same inside the client.
 
+mod coupons;
+mod previews;
+mod random;
+
 use crate::{
     audit,
     campaigns::{campaign, coupon},
-    cell::{Cell, Setup, assert_shop, eventually, info, order},
+    cell::{Cell, Setup, eventually, order},
 };
-use cell_map::UserKey;
 use client_sdk::{LocalSettings, Mesh, Reply, Source};
-use rand::{Rng, RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use shop_client::{CouponCheck, PreviewCheck, PriceQuote, trade::PricingServiceClient as Inside};
-use shop_logic::{Asked, Campaigns, CouponCode, Lines, PreviewKey, PreviewKeys, PreviewTerms};
 use shop_proto::{
-    campaign_v1::{
-        Campaign, CampaignState, CreateCampaignRequest, Money, ProductDiscount, SpendDiscount, UpdateCampaignRequest,
-        campaign::Kind, coupon::Benefit,
-    },
+    campaign_v1::{Campaign, CampaignState, CreateCampaignRequest, UpdateCampaignRequest},
     trade_v1::{
-        CheckCouponRequest, CheckCouponResponse, CheckPreviewRequest, CouponReason, OrderLine, PlaceOrderRequest,
-        PreviewOrderRequest, PreviewStanding, QuotePriceRequest, QuotePriceResponse, Redemption,
-        WatchRedemptionsRequest, WatchRedemptionsResponse, pricing_service_client::PricingServiceClient,
+        CheckCouponRequest, OrderLine, PlaceOrderRequest, PreviewOrderRequest, QuotePriceRequest, QuotePriceResponse,
+        WatchRedemptionsRequest, pricing_service_client::PricingServiceClient,
     },
 };
-use std::{sync::Arc, time::Duration};
-use storage::{Participants, UserData, conformance::steps};
+use std::time::Duration;
 use tonic::{Code, Status, transport::Channel};
 
 const CODE: &str = "HALF-OFF";
@@ -94,54 +91,6 @@ async fn preview(cell: &Cell, of: &PlaceOrderRequest) -> Result<(String, i64), S
     Ok((seen.preview_token, seen.total.expect("there").minor_units))
 }
 
-/// Random campaigns: with those that are over, to come or halted, and one coupon for each code.
-fn random_campaign(rng: &mut impl Rng, n: usize) -> Campaign {
-    let fen = |minor_units| Some(Money { currency_code: "CNY".into(), minor_units });
-    let kind = match rng.random_range(0..3) {
-        0 => {
-            let mut skus: Vec<_> = (0..12).filter(|_| rng.random_bool(0.3)).map(|sku| format!("sku-{sku}")).collect();
-            skus.push("sku-x".into());
-            Kind::ProductDiscount(ProductDiscount { skus, basis_points_off: rng.random_range(1..10_000) })
-        }
-        1 => {
-            let threshold = rng.random_range(2..200_000);
-            let amount_off = fen(rng.random_range(1..threshold));
-            Kind::SpendDiscount(SpendDiscount { threshold: fen(threshold), amount_off })
-        }
-        _ => {
-            let threshold = rng.random_range(2..50_000);
-            let amount = Benefit::AmountOff(fen(rng.random_range(1..threshold)).expect("there"));
-            let share = Benefit::BasisPointsOff(rng.random_range(1..10_000));
-            Kind::Coupon(shop_proto::campaign_v1::Coupon {
-                code: format!("CODE-{n}"),
-                per_user_limit: rng.random_range(1..4),
-                threshold: fen(threshold),
-                benefit: Some(if rng.random_bool(0.5) { amount } else { share }),
-            })
-        }
-    };
-    let (now, hour) = (1_000 * i64::from(u32::try_from(seconds()).expect("this century")), 3_600_000);
-    let (start_time_ms, end_time_ms) = match rng.random_range(0..8) {
-        0 => (now - 2 * hour, now - hour),
-        1 => (now + hour, now + 2 * hour),
-        _ => (now - hour, now + hour),
-    };
-    let state = if rng.random_bool(0.1) { CampaignState::Paused } else { CampaignState::Active };
-    let kind = Some(kind);
-    Campaign { start_time_ms, end_time_ms, state: state.into(), kind, ..campaign(&format!("campaign-{n:02}")) }
-}
-
-fn seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
-}
-
-fn random_lines(rng: &mut impl Rng) -> Vec<OrderLine> {
-    let mut lines: Vec<_> = (0..12).filter(|_| rng.random_bool(0.25)).collect();
-    lines.push(12);
-    let line = |sku| OrderLine { sku: format!("sku-{sku}"), quantity: rng.random_range(1..30) };
-    lines.into_iter().map(line).collect()
-}
-
 /// No call once the snapshots are in; each answer is what the server says, who reads tables.
 #[tokio::test(flavor = "multi_thread")]
 async fn prices_and_coupons_are_answered_inside_and_as_the_server_would() {
@@ -155,7 +104,7 @@ async fn prices_and_coupons_are_answered_inside_and_as_the_server_would() {
     }
     let some = 40;
     for n in 0..some {
-        run(&cell, &cell, random_campaign(&mut rng, n)).await;
+        run(&cell, &cell, random::campaign_number(&mut rng, n)).await;
     }
     let mut users = Vec::new();
     for _ in 0..4 {
@@ -166,7 +115,7 @@ async fn prices_and_coupons_are_answered_inside_and_as_the_server_would() {
         let code = format!("CODE-{}", rng.random_range(0..some));
         let user_id = &users[rng.random_range(0..users.len())];
         let placing =
-            PlaceOrderRequest { lines: random_lines(&mut rng), ..with(user_id, &format!("r-{n}"), &code, &[]) };
+            PlaceOrderRequest { lines: random::order_lines(&mut rng), ..with(user_id, &format!("r-{n}"), &code, &[]) };
         if let Err(refused) = cell.place(placing).await {
             assert!(matches!(refused.code(), Code::FailedPrecondition | Code::NotFound), "{refused:?}");
         }
@@ -183,7 +132,7 @@ async fn prices_and_coupons_are_answered_inside_and_as_the_server_would() {
     let (mut quotes, mut coupons, mut eligible) = (0, 0, 0);
     let cases = if std::env::var_os("CELLMESH_SOAK").is_some() { 100_000 } else { 3_000 };
     for _ in 0..cases {
-        let lines = random_lines(&mut rng);
+        let lines = random::order_lines(&mut rng);
         let code = format!("CODE-{}", rng.random_range(0..some));
         if rng.random_bool(0.5) {
             let coupon_code = if rng.random_bool(0.3) { String::new() } else { code };
@@ -276,204 +225,6 @@ async fn a_campaign_written_in_the_global_cell_changes_prices_inside_clients_of_
     let pause = UpdateCampaignRequest { request_id, campaign_id, title, start_time_ms, end_time_ms, state };
     global.campaign().update_campaign(pause).await.expect("updated");
     costs(1_000).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_coupon_that_was_used_is_eligible_nowhere() {
-    let cell = Cell::start().await;
-    cell.sell("tea", 1_000, 10).await;
-    run(&cell, &cell, coupon("half", CODE)).await;
-    let ann = cell.rich(10_000).await;
-    let mesh = mesh(&cell);
-    let inside = Inside::new(&mesh);
-    let says = async |expected: CouponReason| {
-        let mut last = CheckCouponResponse::default();
-        eventually("an answer inside", async || {
-            let check = inside.check_coupon(may_use(&ann, CODE, &[("tea", 1)])).await.expect("answered");
-            last = check.value.clone();
-            is_inside(&check) && check.value.reason() == expected
-        })
-        .await;
-        assert_eq!(
-            last,
-            server(&cell).check_coupon(may_use(&ann, CODE, &[("tea", 1)])).await.expect("answered").into_inner()
-        );
-        last
-    };
-    let may = says(CouponReason::Eligible).await;
-    assert_eq!((may.eligible, may.discount.map(|money| money.minor_units)), (true, Some(500)));
-
-    let (token, costs) = preview(&cell, &with(&ann, "", CODE, &[("tea", 1)])).await.expect("previewed");
-    assert_eq!(costs, 500);
-    // Two orders for the one that it serves, at once.
-    let place = |request_id| cell.place(with(&ann, request_id, CODE, &[("tea", 1)]));
-    let (one, other) = tokio::join!(place("r-1"), place("r-2"));
-    let (placed, refused) = if one.is_ok() { (one, other) } else { (other, one) };
-    let placed = placed.expect("one is placed").order.expect("there");
-    assert_eq!((placed.total.map(|money| money.minor_units), &*placed.coupon_code), (Some(500), CODE));
-    assert_eq!(placed.discounts.iter().map(|discount| &*discount.campaign_id).collect::<Vec<_>>(), ["half"]);
-    let refused = refused.expect_err("the other is not");
-    assert_shop(&refused, Code::FailedPrecondition, "COUPON_USED_UP");
-    assert_eq!(info(&refused, "limit").as_deref(), Some("1"));
-
-    assert!(!says(CouponReason::UsedUp).await.eligible);
-    // A preview from before does not help either.
-    let held = PlaceOrderRequest { preview_token: token, ..with(&ann, "r-3", CODE, &[("tea", 1)]) };
-    assert_shop(&cell.place(held).await.expect_err("used up"), Code::FailedPrecondition, "COUPON_USED_UP");
-    let again = preview(&cell, &with(&ann, "", CODE, &[("tea", 1)])).await.expect_err("used up");
-    assert_shop(&again, Code::FailedPrecondition, "COUPON_USED_UP");
-    let unknown = preview(&cell, &with(&ann, "", "NO-SUCH", &[("tea", 1)])).await.expect_err("unknown");
-    assert_shop(&unknown, Code::NotFound, "UNKNOWN_COUPON");
-    cell.sells("tea", 9).await;
-    audit::assert_sound(&cell.database()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_preview_holds_its_discounts_and_its_coupon() {
-    let cell = Cell::start().await;
-    cell.sell("tea", 1_000, 10).await;
-    run(&cell, &cell, campaign("autumn")).await;
-    run(&cell, &cell, coupon("half", CODE)).await;
-    let ann = cell.rich(10_000).await;
-    let of = [("tea", 2)];
-    let (token, costs) = preview(&cell, &with(&ann, "", CODE, &of)).await.expect("previewed");
-    assert_eq!(costs, 850, "half of 2 × 850");
-    let (plain, costs) = preview(&cell, &order(&ann, "", &of)).await.expect("previewed");
-    assert_eq!(costs, 1_700);
-    for (token, code) in [(&token, ""), (&token, "OTHER"), (&plain, CODE)] {
-        let other = PlaceOrderRequest { preview_token: token.clone(), ..with(&ann, "r-1", code, &of) };
-        let refused = cell.place(other).await.expect_err("not this order's");
-        assert_shop(&refused, Code::FailedPrecondition, "PREVIEW_MISMATCH");
-    }
-    for id in ["autumn", "half"] {
-        let Campaign { campaign_id, title, start_time_ms, end_time_ms, .. } = campaign(id);
-        let (request_id, state) = (format!("pause-{id}"), CampaignState::Paused.into());
-        let pause = UpdateCampaignRequest { request_id, campaign_id, title, start_time_ms, end_time_ms, state };
-        let paused = cell.campaign().update_campaign(pause).await.expect("updated").into_inner().campaign;
-        counts(&cell, paused.expect("as written").version).await;
-    }
-    let refused = preview(&cell, &with(&ann, "", CODE, &of)).await.expect_err("paused");
-    assert_shop(&refused, Code::FailedPrecondition, "COUPON_PAUSED");
-    let held = PlaceOrderRequest { preview_token: token, ..with(&ann, "r-1", CODE, &of) };
-    let placed = cell.place(held.clone()).await.expect("placed").order.expect("there");
-    assert_eq!(placed.total.as_ref().map(|money| money.minor_units), Some(850), "the previewed price");
-    assert_eq!(cell.place(held).await.expect("replayed").order, Some(placed), "a repetition redeems nothing");
-    audit::assert_sound(&cell.database()).await;
-}
-
-/// Tokens of all kinds, inside and at the server; what is forged is found out where an order is placed.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_preview_is_checked_inside_by_what_stands_in_its_token() {
-    let cell = Cell::start().await;
-    cell.sell("tea", 1_000, 10).await;
-    let (ann, bob) = (cell.rich(10_000).await, cell.rich(10_000).await);
-    let (token, _) = preview(&cell, &order(&ann, "", &[("tea", 2)])).await.expect("previewed");
-    let now_ms = 1_000 * i64::try_from(seconds()).expect("fits");
-    let forged = |expire_time_ms| {
-        let sku = shop_logic::Sku::new("tea").expect("valid");
-        let line = shop_logic::Line { sku, quantity: shop_logic::Quantity::new(2).expect("valid") };
-        let lines = Lines::new(vec![line]).expect("valid");
-        let asked = Asked { user: ann.as_bytes(), lines: &lines, coupon: None::<&CouponCode> };
-        let one = shop_logic::Money::new(shop_logic::Currency::CNY, 1);
-        let none = None::<shop_logic::campaign::Redeeming<'_, fn(&shop_logic::CampaignId) -> u32>>;
-        let quote = shop_logic::campaign::quote(&lines, |_| Some(one), &Campaigns::default(), none, 0).expect("small");
-        let keys = PreviewKeys::new(vec![PreviewKey::new(1, [7; 32])]).expect("one");
-        keys.seal(&asked, &quote, PreviewTerms { catalog_version: 1, campaign_version: 1, expire_time_ms })
-    };
-    let (late, false_one) = (forged(now_ms - 60_000), forged(now_ms + 600_000));
-    let mesh = mesh(&cell);
-    let inside = Inside::new(&mesh);
-    let check = |token: &str, user_id: &str, of: &[(&str, i32)]| CheckPreviewRequest {
-        preview_token: token.into(),
-        user_id: user_id.into(),
-        lines: lines(of),
-        coupon_code: String::new(),
-    };
-    for (asked, expected) in [
-        (check(&token, &ann, &[("tea", 2)]), PreviewStanding::Stands),
-        (check(&token, &ann, &[("tea", 3)]), PreviewStanding::OtherLines),
-        (check(&token, &bob, &[("tea", 2)]), PreviewStanding::OtherLines),
-        (
-            CheckPreviewRequest { coupon_code: CODE.into(), ..check(&token, &ann, &[("tea", 2)]) },
-            PreviewStanding::OtherLines,
-        ),
-        (check(&late, &ann, &[("tea", 2)]), PreviewStanding::Expired),
-        (check(&false_one, &ann, &[("tea", 2)]), PreviewStanding::Stands),
-        (check("", &ann, &[("tea", 2)]), PreviewStanding::Malformed),
-        (check("garbage", &ann, &[("tea", 2)]), PreviewStanding::Malformed),
-    ] {
-        let here = inside.check_preview(asked.clone()).await.expect("answered");
-        let there = server(&cell).check_preview(asked.clone()).await.expect("answered").into_inner();
-        assert!(is_inside(&here), "{:?}", here.source);
-        assert_eq!((here.value, there.standing()), (there, expected), "{asked:?}");
-    }
-    for asked in [check(&token, "", &[("tea", 2)]), check(&token, "0", &[("tea", 2)]), check(&token, &ann, &[])] {
-        let refused = server(&cell).check_preview(asked.clone()).await.expect_err("refused");
-        let here = inside.check_preview(asked).await.expect_err("refused");
-        assert_eq!((refused.code(), here.reason()), (Code::InvalidArgument, Some("BAD_REQUEST")));
-    }
-    for (token, reason) in
-        [(late, "PREVIEW_MISMATCH"), (false_one, "PREVIEW_MISMATCH"), (LAYOUT_1.into(), "PREVIEW_OUTDATED")]
-    {
-        let placing = PlaceOrderRequest { preview_token: token, ..order(&ann, "r-1", &[("tea", 2)]) };
-        assert_shop(&cell.place(placing).await.expect_err("refused"), Code::FailedPrecondition, reason);
-    }
-}
-/// A token as it was before there were discounts.
-const LAYOUT_1: &str =
-    "AQAAAAEAAAAAAAAABwAAAYvP5WgAQ05ZAgAAAAAAAADHAAAAAAAAANixvd2K0Hjppbj6anyo_IrJ3CtVmXNxABng9F3iaJbHcQ";
-
-async fn next(stream: &mut tonic::Streaming<WatchRedemptionsResponse>) -> Result<WatchRedemptionsResponse, Status> {
-    let message =
-        tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("it shows that it lives");
-    message.map(|message| message.expect("it ends with an error only"))
-}
-
-/// Redemptions are told as they come, are continued, and move with their user.
-#[tokio::test(flavor = "multi_thread")]
-async fn redemptions_are_streamed_and_move_with_their_user() {
-    let (old, new) = (Cell::start().await, Setup::of("sh-1").start().await);
-    old.sell("tea", 1_000, 10).await;
-    for n in 0..2 {
-        run(&old, &old, coupon(&format!("half-{n}"), &format!("{CODE}-{n}"))).await;
-    }
-    let ann = old.rich(10_000).await;
-    let place = async |n: u8| {
-        let placed = old.place(with(&ann, &format!("r-{n}"), &format!("{CODE}-{n}"), &[("tea", 1)])).await;
-        placed.expect("placed");
-    };
-    let watch = async |cell: &Cell, user_epoch: u64, position: u64| {
-        let asked = WatchRedemptionsRequest { user_id: ann.clone(), user_epoch, position };
-        server(cell).watch_redemptions(asked).await.map(tonic::Response::into_inner)
-    };
-    let one = |n: u8| vec![Redemption { campaign_id: format!("half-{n}"), redeemed_count: 1 }];
-    let mut stream = watch(&old, 0, 0).await.expect("at home");
-    let first = next(&mut stream).await.expect("a snapshot");
-    assert_eq!((first.snapshot_start, first.snapshot_end, first.redemptions), (true, true, vec![]));
-    place(0).await;
-    let told = next(&mut stream).await.expect("a change");
-    assert_eq!((told.snapshot_start, told.position, told.redemptions), (false, first.position + 1, one(0)));
-    drop(stream);
-    place(1).await;
-    let mut stream = watch(&old, told.user_epoch, told.position).await.expect("at home");
-    let continued = next(&mut stream).await.expect("a change");
-    assert_eq!((continued.snapshot_start, continued.redemptions), (false, one(1)), "no snapshot");
-
-    let participants: Vec<Arc<dyn UserData>> =
-        cell_services::services().iter().flat_map(|service| service.participants()).collect();
-    let participants: Participants = participants.into();
-    let (from, to) = (&old.running.context().db, &new.running.context().db);
-    steps::carry_all(1, from, to, &UserKey::from_text(&ann).expect("a key"), 0, &participants).await;
-    let moved = loop {
-        if let Err(status) = next(&mut stream).await {
-            break status;
-        }
-    };
-    crate::cell::assert_mesh(&moved, Code::Unavailable, "MOVED");
-    let mut stream = watch(&new, continued.user_epoch, continued.position).await.expect("at home");
-    let there = next(&mut stream).await.expect("a snapshot");
-    assert_eq!((there.user_epoch, there.snapshot_start, there.snapshot_end), (1, true, true));
-    assert_eq!(there.redemptions, [one(0), one(1)].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
