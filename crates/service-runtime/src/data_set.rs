@@ -2,23 +2,24 @@
 //!
 //! A service brings a set's SQL and its messages ([`DataSet`]); writing once, copying, publishing and being ready are here.
 
-use crate::{
-    Context, CopyError, Gate, Parts,
-    replica::{Allowed, serve_feed},
-    status,
-};
+mod copied;
+mod keeper;
+
+pub use copied::Copied;
+
+use crate::{Context, CopyError};
 use cell_map::CellId;
-use futures_util::stream::BoxStream;
 use mesh_layers::{MeshError, Reason, error::refusal};
-use prost::Message;
-use replication::{Batch, Feed, Log, Messages, Position, Replica, ReplicationError, Source, Told};
-use std::marker::PhantomData;
-use storage::{BoxFuture, IdempotencyKey, Positions, Tx, WorkError};
-use tokio::time::Instant;
-use tonic::{Code, Request, Response, Status};
+use replication::{Batch, Messages, Position, ReplicationError};
+use storage::{Positions, Tx, WorkError};
+use tonic::{Code, Status};
 
 /// How work on a set's tables ends.
 pub type SetResult<S, T> = Result<T, WorkError<<S as DataSet>::Error>>;
+
+/// What opening a set's stream gives.
+pub type SetStream<S> =
+    Result<Messages<<S as DataSet>::Item, CopyError<<S as DataSet>::Error>>, CopyError<<S as DataSet>::Error>>;
 
 /// A set of global data. Its table is its own change log: each item carries the sequence of its last change, by a unique
 /// index, and items never go.
@@ -51,10 +52,7 @@ pub trait DataSet: Clone + Send + Sync + 'static {
     }
 
     /// Opens the writer's stream after a position ([`Context::as_follower`]).
-    fn subscribe(
-        context: &Context,
-        after: Position,
-    ) -> impl Future<Output = Result<Messages<Self::Item, CopyError<Self::Error>>, CopyError<Self::Error>>> + Send;
+    fn subscribe(context: &Context, after: Position) -> impl Future<Output = SetStream<Self>> + Send;
 }
 
 /// Why a set is not read or written here.
@@ -112,217 +110,4 @@ pub async fn apply<S: DataSet>(tx: &mut Tx, batch: &Batch<S::Item>) -> SetResult
         S::put(tx, item).await?;
     }
     Ok(())
-}
-
-/// A set of global data as one cell has it. Cheap to clone.
-pub struct Copied<S> {
-    context: Context,
-    feed: Feed<Table<S>>,
-}
-
-impl<S> Clone for Copied<S> {
-    fn clone(&self) -> Self {
-        Self { context: self.context.clone(), feed: self.feed.clone() }
-    }
-}
-
-impl<S> std::fmt::Debug for Copied<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Copied").finish_non_exhaustive()
-    }
-}
-
-impl<S: DataSet> Copied<S> {
-    /// Keeps the set in this cell from now on: as its writer in the global cell, as a copy everywhere else. The process is not
-    /// ready before there is something to read.
-    #[must_use]
-    pub fn keep(set: S, waits_for: &'static str, context: &Context, parts: &mut Parts) -> Self {
-        let log = Table { context: context.clone(), set: PhantomData };
-        let copied = Self { context: context.clone(), feed: Feed::new(log, context.shutdown.clone()) };
-        let gate = context.readiness.gate(waits_for);
-        parts.keep(S::NAME, context, Keeper { copied: copied.clone(), set, gate, writes: false });
-        copied
-    }
-
-    /// Reads from this cell's copy.
-    ///
-    /// # Errors
-    /// If there is none yet, or with what the work says.
-    pub async fn read<T, F>(&self, read: F) -> Result<T, Status>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, SetResult<S, T>> + Send + 'static,
-    {
-        let read = self.context.db.global_read(move |tx| {
-            Box::pin(async move {
-                if S::POSITIONS.standing(tx).await?.is_none() {
-                    return Err(WorkError::Business(SetFault::NotReady { set: S::NAME }.into()));
-                }
-                read(tx).await
-            })
-        });
-        read.await.map_err(status::<S::Error>)
-    }
-
-    /// Writes in the global cell, once for each key, and wakes the followers. A changed item takes its version from
-    /// [`Positions::next`].
-    ///
-    /// # Errors
-    /// In any other cell, or with what the work says.
-    pub async fn write<T, F>(&self, key: IdempotencyKey, write: F) -> Result<T, Status>
-    where
-        T: Message + Default + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, SetResult<S, T>> + Send + 'static,
-    {
-        require_global::<S>(&self.context).map_err(S::Error::from).map_err(Into::into)?;
-        let context = self.context.clone();
-        let write = async move {
-            let db = context.db.clone();
-            let written = db.global_idempotent(key, move |tx| {
-                Box::pin(async move {
-                    // Once more where it is certain: since the check above, this cell may have begun to follow another.
-                    require_global::<S>(&context).map_err(|fault| WorkError::Business(fault.into()))?;
-                    write(tx).await
-                })
-            });
-            written.await
-        };
-        let written = self.feed.write(write).await;
-        let written = written.map_err(|error| MeshError::internal(format!("write was cut off: {error}")))?;
-        Ok(written.map_err(status::<S::Error>)?.into_inner())
-    }
-
-    /// Answers with the stream of the writer's changes, in the global cell only.
-    ///
-    /// # Errors
-    /// In any other cell, or if too many streams are open.
-    pub fn subscribe<R, T: 'static>(
-        &self,
-        request: &Request<R>,
-        after: Position,
-        message: impl Fn(Told<S::Item>) -> T + Send + 'static,
-    ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
-        let context = self.context.clone();
-        let written = move || require_global::<S>(&context).map_err(|fault| S::Error::from(fault).into());
-        self.serve(request, after, written, message)
-    }
-
-    /// Answers with the stream of what changes in this cell's copy.
-    ///
-    /// # Errors
-    /// If too many streams are open.
-    pub fn watch<R, T: 'static>(
-        &self,
-        request: &Request<R>,
-        after: Position,
-        message: impl Fn(Told<S::Item>) -> T + Send + 'static,
-    ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
-        self.serve(request, after, || Ok(()), message)
-    }
-
-    fn serve<R, T: 'static>(
-        &self,
-        request: &Request<R>,
-        after: Position,
-        allowed: impl Allowed,
-        message: impl Fn(Told<S::Item>) -> T + Send + 'static,
-    ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
-        serve_feed(&self.feed, self.context.who(request), after, allowed, message)
-    }
-}
-
-fn require_global<S: DataSet>(context: &Context) -> Result<(), SetFault> {
-    context.require_global().map_err(|global| SetFault::NotGlobal { set: S::NAME, global })
-}
-
-/// A set's table as its own change log. An item is at most as large as a request to write it (64 KiB), so a piece stays
-/// below 4 MiB.
-struct Table<S> {
-    context: Context,
-    set: PhantomData<fn() -> S>,
-}
-
-impl<S: DataSet> Log for Table<S> {
-    type Item = S::Item;
-    type Error = Status;
-
-    async fn read(&self, after: u64, limit: usize) -> Result<Option<(Position, Vec<S::Item>)>, Status> {
-        let read = self.context.db.global_read(move |tx| {
-            Box::pin(async move {
-                let Some(standing) = S::POSITIONS.standing(tx).await? else { return Ok(None) };
-                Ok(Some((standing.position, S::after(tx, after, limit as i64).await?)))
-            })
-        });
-        read.await.map_err(status::<S::Error>)
-    }
-
-    fn sequence(item: &S::Item) -> u64 {
-        S::version(item)
-    }
-}
-
-/// Keeps a set in step.
-struct Keeper<S> {
-    copied: Copied<S>,
-    set: S,
-    /// Opened when there is something to serve.
-    gate: Gate,
-    /// Whether this cell was the writer last.
-    writes: bool,
-}
-
-impl<S: DataSet> Replica for Keeper<S> {
-    type Item = S::Item;
-    type Error = CopyError<S::Error>;
-
-    const NAME: &'static str = S::NAME;
-
-    async fn position(&mut self) -> Result<Option<Position>, Self::Error> {
-        // What was known of a copy stays true; what others wrote since this cell was the writer is not known.
-        if std::mem::take(&mut self.writes) {
-            self.copied.feed.stands(Source::Unknown);
-        }
-        Ok(S::POSITIONS.follow_from(&self.copied.context.db).await?)
-    }
-
-    async fn open(&mut self, after: Position) -> Result<Messages<S::Item, Self::Error>, Self::Error> {
-        S::subscribe(&self.copied.context, after).await
-    }
-
-    async fn apply(&mut self, batch: Batch<S::Item>) -> Result<(), Self::Error> {
-        let db = &self.copied.context.db;
-        Ok(db.global(move |tx| Box::pin(async move { apply::<S>(tx, &batch).await })).await?)
-    }
-
-    fn applied(&mut self) {
-        self.copied.feed.changed();
-        self.gate.open();
-    }
-
-    fn confirmed(&mut self, as_of: Instant) {
-        self.copied.feed.stands(Source::CopyAsOf(as_of));
-    }
-
-    fn is_writer(&self) -> bool {
-        self.copied.context.require_global().is_ok()
-    }
-
-    async fn begin(&mut self, later_than: u64) -> Result<Position, Self::Error> {
-        let set = self.set.clone();
-        let begin = self.copied.context.db.global(move |tx| {
-            Box::pin(async move {
-                let position = S::POSITIONS.begin_history(tx, later_than).await?;
-                set.seed(tx).await?;
-                Ok(position)
-            })
-        });
-        let position = begin.await?;
-        self.copied.feed.stands(Source::Writer);
-        self.writes = true;
-        Ok(position)
-    }
-
-    fn latest_known(&self) -> u64 {
-        self.copied.feed.latest_known()
-    }
 }

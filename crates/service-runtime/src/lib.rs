@@ -23,7 +23,7 @@ mod user_stream;
 
 pub use config::{Config, ConfigError};
 pub use context::{Clock, Context};
-pub use data_set::{Copied, DataSet, SetFault, SetResult, apply};
+pub use data_set::{Copied, DataSet, SetFault, SetResult, SetStream, apply};
 pub use error::RuntimeError;
 pub use mesh::{Hosted, MeshChannel};
 pub use metrics::Metrics;

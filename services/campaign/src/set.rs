@@ -7,8 +7,8 @@ use crate::{
     store::{self, POSITION},
 };
 use futures_util::StreamExt as _;
-use replication::{Messages, Position};
-use service_runtime::{Context, CopyError, DataSet};
+use replication::Position;
+use service_runtime::{Context, CopyError, DataSet, SetStream};
 use shop_logic::Campaign;
 use shop_proto::campaign_v1::{
     SubscribeRequest, campaign_replication_service_client::CampaignReplicationServiceClient,
@@ -49,10 +49,7 @@ impl DataSet for CampaignSet {
         seed::write(tx, &self.seeds).await
     }
 
-    async fn subscribe(
-        context: &Context,
-        Position { incarnation, sequence }: Position,
-    ) -> Result<Messages<Campaign, CopyError<Error>>, CopyError<Error>> {
+    async fn subscribe(context: &Context, Position { incarnation, sequence }: Position) -> SetStream<Self> {
         let mut client = CampaignReplicationServiceClient::new(context.mesh.clone());
         let request = context.as_follower(SubscribeRequest { incarnation, sequence });
         let stream = client.subscribe(request).await?.into_inner();

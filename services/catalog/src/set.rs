@@ -8,8 +8,8 @@ use crate::{
     store::{self, POSITION},
 };
 use futures_util::StreamExt as _;
-use replication::{Messages, Position};
-use service_runtime::{Context, CopyError, DataSet};
+use replication::Position;
+use service_runtime::{Context, CopyError, DataSet, SetStream};
 use shop_proto::catalog_v1::{SubscribeRequest, catalog_replication_service_client::CatalogReplicationServiceClient};
 use storage::{Positions, Tx};
 
@@ -47,10 +47,7 @@ impl DataSet for Catalogue {
         seed::write(tx, &self.seeds).await
     }
 
-    async fn subscribe(
-        context: &Context,
-        Position { incarnation, sequence }: Position,
-    ) -> Result<Messages<Product, CopyError<Error>>, CopyError<Error>> {
+    async fn subscribe(context: &Context, Position { incarnation, sequence }: Position) -> SetStream<Self> {
         let mut client = CatalogReplicationServiceClient::new(context.mesh.clone());
         let request = context.as_follower(SubscribeRequest { incarnation, sequence });
         let stream = client.subscribe(request).await?.into_inner();
