@@ -123,7 +123,9 @@ fn the_layout_never_drifts() {
     let (of, code) = (lines(&[("tea", 2), ("cup", 1)]), code("CODE-1"));
     assert_eq!(seal(&[1], &asked("user-1", &of, Some(&code))), GOLDEN);
 }
-const GOLDEN: &str = "AgAAAAEAAAAAAAAABwAAAAAAAAAJAAABi8_laAE4bbpzYt4oPF4WU3NYpAlUQ05ZAgAAAAAAAABjAAAAAAAAAHQCAAAAAAAAAAAJBGN1cHP_AAAAAAAAADIFZmlmdHkAAAADijlyQ0LBe1JpdpPA-7bv0RkvSmiOctKh5XNuLSmvcic";
+const GOLDEN: &str = "\
+    AgAAAAEAAAAAAAAABwAAAAAAAAAJAAABi8_laAE4bbpzYt4oPF4WU3NYpAlUQ05ZAgAAAAAAAABjAAAAAAAAAHQCAAAAAAAAAAAJ\
+    BGN1cHP_AAAAAAAAADIFZmlmdHkAAAADijlyQ0LBe1JpdpPA-7bv0RkvSmiOctKh5XNuLSmvcic";
 
 #[test]
 fn a_token_of_the_layout_before_is_told_so() {

@@ -33,8 +33,8 @@ pub struct Order {
 pub enum Basis {
     /// The prices and campaigns at the moment of placing.
     Present,
-    /// The prices and discounts of a preview, or why its token is refused. Judged only where the order is really placed: a repeated
-    /// request gets its first answer although the token has expired since.
+    /// The prices and discounts of a preview, or why its token is refused. Judged only where the order is really placed: a
+    /// repeated request gets its first answer although the token has expired since.
     Previewed(Result<Quote, PreviewError>),
 }
 

@@ -10,8 +10,8 @@ use shop_logic::{CouponCode, Sku, campaign::Quote};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use storage::Tx;
 
-/// Takes stock, redeems the coupon, debits the wallet, writes ledger, order, lines, discounts and payment, and announces the order. All of it or, by
-/// the caller's rollback, nothing. For a transaction that holds the user's fence.
+/// Takes stock, redeems the coupon, debits the wallet, writes ledger, order, lines, discounts and payment, and announces the
+/// order. All of it or, by the caller's rollback, nothing. For a transaction that holds the user's fence.
 ///
 /// # Errors
 /// With the rule that forbids the order, or a failure of the database.
