@@ -34,7 +34,7 @@ pub enum Verdict<T> {
 pub trait LocalLogic: Send + Sync + 'static {
     /// The method that it answers. Its policy names the logic and its major version.
     type Method: Method;
-    /// What it looks at: [`Global`], [`PerUser`], or a tuple of them.
+    /// What it looks at: [`Global`], [`PerUser`], a tuple of them, or nothing: `()`.
     type Data: Data;
 
     /// Its name, as in the method's policy.

@@ -54,10 +54,20 @@ const PROMISES: &[(&str, &str)] = &[
          WHERE NOT EXISTS (SELECT 1 FROM trade_order o WHERE o.user_key = p.user_key AND o.order_id = p.order_id)",
     ),
     (
-        "an order whose lines do not make its total",
+        "an order whose lines less its discounts do not make its total",
         "SELECT o.order_id FROM trade_order o
          LEFT JOIN trade_order_line l ON l.user_key = o.user_key AND l.order_id = o.order_id
-         GROUP BY o.user_key, o.order_id HAVING COALESCE(SUM(l.total_minor), -1) <> MAX(o.total_minor)",
+         GROUP BY o.user_key, o.order_id HAVING COALESCE(SUM(l.total_minor), -1) <> MAX(o.total_minor) +
+         COALESCE((SELECT SUM(d.amount_minor) FROM trade_order_discount d
+                   WHERE d.user_key = o.user_key AND d.order_id = o.order_id), 0)",
+    ),
+    (
+        "a coupon redeemed without an order, or used without being redeemed",
+        "SELECT hex(o.user_key) FROM trade_order o WHERE o.coupon_code IS NOT NULL
+         GROUP BY o.user_key HAVING COUNT(*) <>
+         COALESCE((SELECT SUM(r.redeemed) FROM trade_redemption r WHERE r.user_key = o.user_key), 0)
+         UNION ALL SELECT hex(r.user_key) FROM trade_redemption r WHERE NOT EXISTS
+         (SELECT 1 FROM trade_order o WHERE o.user_key = r.user_key AND o.coupon_code IS NOT NULL)",
     ),
     (
         "a ledger entry that is not zero-sum",

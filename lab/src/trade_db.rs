@@ -60,6 +60,8 @@ impl TradeDb {
         let position = Position { incarnation: 1, sequence: 1 };
         let batch = Batch { base: Position::default(), position, replace: true, items };
         db.global(move |tx| Box::pin(async move { store::apply(tx, &batch).await })).await?;
+        let batch = Batch { base: Position::default(), position, replace: true, items: Vec::new() };
+        db.global(move |tx| Box::pin(async move { store::apply_campaigns(tx, &batch).await })).await?;
         let this = Self { users: draw(&map, "bj-1", users)?, foreigners: draw(&map, "sh-1", users)?, db };
         for user in this.users.iter().chain(&this.foreigners) {
             this.fill(user.clone()).await?;
@@ -109,6 +111,7 @@ impl TradeDb {
         Ok(Placing {
             user: user.clone(),
             lines: Lines::new(vec![line])?,
+            coupon: None,
             basis: Basis::Present,
             order_id: new_id(now_ms),
             payment_id: new_id(now_ms),

@@ -8,5 +8,6 @@ fn main() -> Result<(), client_sdk_build::Error> {
     for service in SERVICES {
         builder = builder.messages_at(format!(".shop.{service}.v1"), format!("::shop_proto::{service}_v1"));
     }
-    builder.compile(SERVICES.map(|service| format!("shop/{service}/v1/{service}.proto")))
+    let files = SERVICES.map(|service| format!("shop/{service}/v1/{service}.proto"));
+    builder.compile(files.into_iter().chain(["shop/trade/v1/pricing.proto".to_owned()]))
 }

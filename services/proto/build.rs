@@ -3,11 +3,12 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "shop/campaign/v1/campaign.proto",
     "shop/catalog/v1/catalog.proto",
     "shop/follow/v1/follow.proto",
     "shop/member/v1/member.proto",
+    "shop/trade/v1/pricing.proto",
     "shop/trade/v1/trade.proto",
 ];
 

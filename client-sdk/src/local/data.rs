@@ -12,7 +12,8 @@ pub struct Global<F>(PhantomData<fn() -> F>);
 /// Data of the user whom the request is about, from this feed.
 pub struct PerUser<F>(PhantomData<fn() -> F>);
 
-/// What a logic may look at: [`Global`], [`PerUser`], or a tuple of two or three of them.
+/// What a logic may look at: [`Global`], [`PerUser`], a tuple of two or three of them, or nothing (`()`) if the request and
+/// the time tell enough.
 pub trait Data: Source {
     /// How the logic sees it: a reference to the snapshot, or a tuple of references.
     type View<'a>;
@@ -117,6 +118,32 @@ impl<F: UserFeed> Data for PerUser<F> {
     fn view(seen: &Self::Seen) -> Self::View<'_> {
         &seen.data
     }
+}
+
+impl Source for () {
+    const KEYED: bool = false;
+    type Held = ();
+    type Seen = ();
+
+    fn check() -> Result<(), String> {
+        Ok(())
+    }
+
+    fn open(_: &mut Feeds) {}
+
+    fn see((): &(), _: &Ask<'_>) -> Option<()> {
+        Some(())
+    }
+
+    fn standing((): &()) -> Standing {
+        Standing::BEST
+    }
+}
+
+impl Data for () {
+    type View<'a> = ();
+
+    fn view((): &()) {}
 }
 
 macro_rules! together {

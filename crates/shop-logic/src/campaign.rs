@@ -66,12 +66,11 @@ impl Window {
     /// # Errors
     /// If it would end before it begins or be empty.
     pub fn new(start_ms: i64, end_ms: i64) -> Result<Self, InvalidError> {
-        let min = start_ms.saturating_add(1);
-        InvalidError::range(end_ms, min..=i64::MAX)?;
-        if start_ms == i64::MAX {
-            return Err(InvalidError::Range { value: start_ms, min: i64::MIN, max: i64::MAX - 1 });
+        if start_ms < end_ms {
+            Ok(Self { start_ms, end_ms })
+        } else {
+            Err(InvalidError::Range { value: end_ms, min: start_ms.saturating_add(1), max: i64::MAX })
         }
-        Ok(Self { start_ms, end_ms })
     }
 
     /// When it begins.

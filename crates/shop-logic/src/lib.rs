@@ -17,5 +17,7 @@ pub use name::{
     CampaignId, CouponCode, DisplayName, EventKind, InvalidError, OpaqueId, RequestId, Sku, Subject, Title, UserId,
 };
 pub use order::{Line, Lines, PriceError, PricedLine, PricedOrder, Quantity, price};
-pub use preview::{Preview, PreviewError, PreviewKey, PreviewKeys};
+pub use preview::{
+    Asked, Preview, PreviewError, PreviewKey, PreviewKeys, PreviewStanding, PreviewTerms, check_preview,
+};
 pub use violation::Violations;

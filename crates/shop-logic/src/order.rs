@@ -65,6 +65,11 @@ impl Lines {
         &self.0
     }
 
+    /// At which place a product stands; after all others if it does not.
+    pub(crate) fn place(&self, sku: &Sku) -> usize {
+        self.0.iter().position(|line| line.sku == *sku).unwrap_or(usize::MAX)
+    }
+
     /// Indices of the lines by ascending SKU: the order in which rows are locked and tokens are made, whatever sequence
     /// the caller wrote them in.
     #[must_use]

@@ -55,6 +55,10 @@ impl Place for Bare {
             .bind(1)
             .fetch_one(&mut *db)
             .await?;
+        sqlx::query("SELECT sequence FROM trade_campaign_position WHERE id = 1").fetch_one(&mut *db).await?;
+        let skus = format!("[\"{sku}\"]");
+        sqlx::query(trade::store::OF_PRODUCTS).bind(skus).bind(now).fetch_all(&mut *db).await?;
+        sqlx::query(trade::store::OF_SPENDING).bind(now).fetch_all(&mut *db).await?;
         sqlx::query("UPDATE trade_wallet SET balance_minor = balance_minor - ?3 WHERE user_key = ?1 AND currency = ?2 AND balance_minor >= ?3")
             .bind(user)
             .bind("CNY")

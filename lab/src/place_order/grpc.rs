@@ -101,7 +101,7 @@ impl Place for Calls {
             user_id: self.users[n % self.users.len()].clone(),
             request_id: format!("r-{n}"),
             lines: vec![trade::OrderLine { sku: self.skus[n % self.skus.len()].clone(), quantity: 1 }],
-            preview_token: String::new(),
+            ..Default::default()
         };
         let answer = connection.message("/shop.trade.v1.TradeService/PlaceOrder", &request, &[]).await?;
         answer.message::<trade::PlaceOrderResponse>()?.order.context("no order").map(drop)

@@ -17,6 +17,7 @@ async fn a_newcomer_finds_the_shop_with_grpcurl() -> anyhow::Result<()> {
             "shop.member.v1.MemberService",
             "shop.catalog.v1.CatalogService",
             "shop.campaign.v1.CampaignService",
+            "shop.trade.v1.PricingService",
             "shop.trade.v1.TradeService",
             "grpc.health.v1.Health",
         ] {

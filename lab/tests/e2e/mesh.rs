@@ -79,7 +79,7 @@ pub fn order_of(user: &str, request_id: &str, sku: &str) -> trade::PlaceOrderReq
         user_id: user.to_owned(),
         request_id: request_id.to_owned(),
         lines: vec![trade::OrderLine { sku: sku.to_owned(), quantity: 1 }],
-        preview_token: String::new(),
+        ..Default::default()
     }
 }
 

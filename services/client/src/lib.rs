@@ -2,7 +2,15 @@
 
 mod logic;
 
-pub use logic::follow::{FollowCheck, FollowFeed};
+pub use logic::{
+    campaign::{CampaignFeed, InForce},
+    catalog::{CatalogFeed, Prices},
+    coupon::CouponCheck,
+    follow::{FollowCheck, FollowFeed},
+    preview::PreviewCheck,
+    quote::PriceQuote,
+    redemption::{Redeemed, RedemptionFeed},
+};
 
 /// Clients of `shop.campaign.v1`.
 pub mod campaign {

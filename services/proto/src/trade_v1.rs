@@ -1,3 +1,5 @@
-//! `shop.trade.v1`: orders, wallets and the cell's stock.
+//! `shop.trade.v1`: orders, what they cost, wallets and the cell's stock.
+
+mod convert;
 
 pub use crate::generated::shop::trade::v1::*;

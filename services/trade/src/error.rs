@@ -3,11 +3,13 @@
 use crate::DOMAIN;
 use mesh_layers::error::{MeshError, Reason, refusal};
 use replication::ReplicationError;
-use shop_logic::{InvalidError, Money, MoneyError, OpaqueId, PreviewError, PriceError, Sku, Violations};
+use shop_logic::{
+    InvalidError, Money, MoneyError, OpaqueId, PreviewError, PriceError, Sku, Violations, campaign::CouponRefusal,
+};
 use tonic::{Code, Status};
 
 /// Why trade says no. Every one of them leaves stock, wallet and ledger untouched; all but [`Self::Stored`],
-/// [`Self::Replication`], [`Self::Product`] and [`Self::CatalogMissing`] are the caller's side and not worth repeating unchanged.
+/// [`Self::Replication`], [`Self::Product`], [`Self::Campaign`] and [`Self::CopyMissing`] are the caller's side and not worth repeating unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request is malformed.
@@ -50,10 +52,16 @@ pub enum Error {
     /// The preview token does not hold.
     #[error(transparent)]
     Preview(#[from] PreviewError),
-    /// This cell has received no catalogue yet. Repeat later.
-    #[error("this cell has not received the catalogue yet")]
-    CatalogMissing,
-    /// A piece of the catalogue's stream does not fit here. Told to no caller.
+    /// The coupon cannot be used.
+    #[error(transparent)]
+    Coupon(#[from] CouponRefusal),
+    /// This cell has received no catalogue or no campaigns yet. Repeat later.
+    #[error("this cell has not received the {what} yet")]
+    CopyMissing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A piece of a stream that trade follows does not fit here. Told to no caller.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
     /// A product of the catalogue's stream cannot be sold. Told to no caller.
@@ -64,6 +72,9 @@ pub enum Error {
         /// What is wrong with it.
         source: InvalidError,
     },
+    /// A campaign of the campaigns' stream makes no sense. Told to no caller.
+    #[error("campaign of the stream: {0}")]
+    Campaign(Violations),
     /// A stored value is not what trade writes.
     #[error("stored {what} is damaged")]
     Stored {
@@ -102,8 +113,35 @@ impl From<Error> for Status {
             Error::Preview(PreviewError::Expired { expire_time_ms }) => {
                 no("PREVIEW_EXPIRED", vec![("expire_time_ms", expire_time_ms.to_string())])
             }
-            Error::CatalogMissing => MeshError::new(Reason::Unavailable, message).into(),
-            Error::Replication(_) | Error::Product { .. } | Error::Stored { .. } => MeshError::internal(message).into(),
+            Error::Preview(PreviewError::Outdated { .. }) => no("PREVIEW_OUTDATED", vec![]),
+            Error::Coupon(refusal) => coupon(refusal, &message),
+            Error::CopyMissing { .. } => MeshError::new(Reason::Unavailable, message).into(),
+            Error::Replication(_) | Error::Product { .. } | Error::Campaign(_) | Error::Stored { .. } => {
+                MeshError::internal(message).into()
+            }
         }
     }
+}
+
+fn coupon(refusal: CouponRefusal, message: &str) -> Status {
+    let no = |reason, info: Vec<(&str, String)>| refusal_of(Code::FailedPrecondition, reason, message, info);
+    match refusal {
+        CouponRefusal::Unknown => refusal_of(Code::NotFound, "UNKNOWN_COUPON", message, vec![]),
+        CouponRefusal::Paused => no("COUPON_PAUSED", vec![]),
+        CouponRefusal::NotStarted { start_ms } => {
+            no("COUPON_NOT_STARTED", vec![("start_time_ms", start_ms.to_string())])
+        }
+        CouponRefusal::Ended { end_ms } => no("COUPON_ENDED", vec![("end_time_ms", end_ms.to_string())]),
+        CouponRefusal::UsedUp { limit } => no("COUPON_USED_UP", vec![("limit", limit.to_string())]),
+        CouponRefusal::BelowThreshold { threshold } => {
+            let info =
+                [("threshold", threshold.minor_units().to_string()), ("currency", threshold.currency().to_string())];
+            no("COUPON_BELOW_THRESHOLD", info.into())
+        }
+        CouponRefusal::NothingOff => no("COUPON_NOTHING_OFF", vec![]),
+    }
+}
+
+fn refusal_of(code: Code, reason: &str, message: &str, info: Vec<(&str, String)>) -> Status {
+    refusal(code, DOMAIN, reason, message, info)
 }

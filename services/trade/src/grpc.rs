@@ -2,8 +2,10 @@
 
 mod convert;
 mod parse;
+mod pricing;
 mod stock;
 mod trade;
 
+pub use pricing::Pricing;
 pub use stock::Stocks;
 pub use trade::Orders;

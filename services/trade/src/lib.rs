@@ -5,6 +5,7 @@ mod error;
 mod event;
 mod follow;
 mod grpc;
+mod redemptions;
 mod service;
 pub mod store;
 

@@ -1,9 +1,12 @@
 //! What the runtime is given.
 
-use crate::{event, follow::Follower, grpc, store};
+use crate::{event, follow, grpc, store};
 use service_runtime::{Context, Parts, Service};
 use shop_logic::{PreviewKey, PreviewKeys};
-use shop_proto::trade_v1::{stock_service_server::StockServiceServer, trade_service_server::TradeServiceServer};
+use shop_proto::trade_v1::{
+    pricing_service_server::PricingServiceServer, stock_service_server::StockServiceServer,
+    trade_service_server::TradeServiceServer,
+};
 use std::{error::Error, sync::Arc};
 use storage::{Migration, UserData};
 
@@ -33,12 +36,15 @@ impl Service for Trade {
         let keys = keys.into_iter().map(|(id, key)| PreviewKey::new(id, key)).collect();
         let previews = PreviewKeys::new(keys).ok_or("there is no key to seal previews with")?;
         parts.serve(TradeServiceServer::new(grpc::Orders::new(context.clone(), previews)));
+        parts.serve(PricingServiceServer::new(grpc::Pricing::new(context.clone())));
         parts.serve(StockServiceServer::new(grpc::Stocks::new(context.clone())));
         parts.consume(event::consumer(context.mesh.clone()));
 
-        // Nothing can be sold before the first catalogue.
+        // Nothing can be sold before the first catalogue, and nothing priced before the first campaigns.
         let gate = context.readiness.gate("trade: catalogue");
-        parts.keep("trade: follow catalogue", context, Follower { context: context.clone(), gate });
+        parts.keep("trade: follow catalogue", context, follow::Products { context: context.clone(), gate });
+        let gate = context.readiness.gate("trade: campaigns");
+        parts.keep("trade: follow campaigns", context, follow::Campaigns { context: context.clone(), gate });
         Ok(())
     }
 }

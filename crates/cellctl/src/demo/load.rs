@@ -143,13 +143,14 @@ impl Load {
         let user_id = shopper.user_id.clone();
         let sku = self.skus[rand::random_range(0..self.skus.len())].clone();
         let lines = vec![OrderLine { sku, quantity: 1 }];
-        let preview = PreviewOrderRequest { user_id: user_id.clone(), lines: lines.clone() };
+        let preview = PreviewOrderRequest { user_id: user_id.clone(), lines: lines.clone(), ..Default::default() };
         let preview = repeat(async || trade.clone().preview_order(call(preview.clone())).await).await?;
         let place = PlaceOrderRequest {
             user_id: user_id.clone(),
             request_id: unique(),
             lines,
             preview_token: preview.preview_token,
+            ..Default::default()
         };
         let placed = repeat(async || trade.clone().place_order(call(place.clone())).await).await?;
         let order_id = placed.order.unwrap_or_default().order_id;

@@ -6,8 +6,9 @@ use prost_reflect::DescriptorPool;
 use std::time::Duration;
 
 fn own() -> PolicyTable {
-    let shop =
-        compile_own(&["campaign", "catalog", "follow", "member", "trade"].map(|s| format!("shop/{s}/v1/{s}.proto")));
+    let shop = ["campaign", "catalog", "follow", "member", "trade"].map(|s| format!("shop/{s}/v1/{s}.proto"));
+    let shop: Vec<_> = shop.into_iter().chain(["shop/trade/v1/pricing.proto".to_owned()]).collect();
+    let shop = compile_own(&shop);
     let mesh = compile_own(&["cellmesh/control/v1/control.proto"]);
     PolicyTable::from_descriptor_sets([&*shop, &*mesh]).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -27,6 +28,7 @@ fn our_own_protos_are_sound_and_wholly_annotated() {
             "shop.follow.v1.FollowService",
             "shop.member.v1.ActivityService",
             "shop.member.v1.MemberService",
+            "shop.trade.v1.PricingService",
             "shop.trade.v1.StockService",
             "shop.trade.v1.TradeService",
         ]

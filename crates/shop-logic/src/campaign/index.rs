@@ -96,6 +96,12 @@ impl Campaigns {
         self.bytes
     }
 
+    /// The campaign whose coupon has a code.
+    #[must_use]
+    pub fn with_code(&self, code: &CouponCode) -> Option<&CampaignId> {
+        self.by_code.get(code)?.first()
+    }
+
     /// The best discount of a product that is in force.
     pub(super) fn of_product(&self, sku: &Sku, now_ms: i64) -> Option<(&CampaignId, super::BasisPoints)> {
         self.by_sku.get(sku)?.iter().find_map(|(_, terms)| match &terms.kind {
@@ -118,7 +124,7 @@ impl Campaigns {
 
     /// The coupon with a code. The service keeps codes apart; if it did not, the smallest id has it.
     pub(super) fn of_code(&self, code: &CouponCode) -> Option<(&Terms, &Coupon)> {
-        let terms = self.by_id.get(self.by_code.get(code)?.first()?)?;
+        let terms = self.by_id.get(self.with_code(code)?)?;
         match &terms.kind {
             Kind::Coupon(coupon) => Some((terms, coupon)),
             _ => None,

@@ -24,8 +24,10 @@ impl BasisPoints {
     /// # Errors
     /// If not 1 to 9,999.
     pub fn new(value: i32) -> Result<Self, InvalidError> {
-        InvalidError::range(value.into(), 1..=9_999)?;
-        Ok(Self(u16::try_from(value).map_err(|_| InvalidError::Missing)?))
+        match u16::try_from(value) {
+            Ok(points @ 1..=9_999) => Ok(Self(points)),
+            _ => Err(InvalidError::Range { value: value.into(), min: 1, max: 9_999 }),
+        }
     }
 
     /// The number.

@@ -1,7 +1,7 @@
 //! What an order costs.
 
 use super::{Benefit, Campaigns, Coupon, SpendDiscount, Terms};
-use crate::{CampaignId, CouponCode, Lines, Money, PriceError, PricedLine, PricedOrder, Sku, price};
+use crate::{CampaignId, CouponCode, Lines, Money, MoneyError, PriceError, PricedLine, PricedOrder, Sku, price};
 
 /// A coupon's code, and how many orders of the user each campaign has served already.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,19 @@ pub struct Quote {
 }
 
 impl Quote {
+    /// List prices with these discounts.
+    ///
+    /// # Errors
+    /// If the amounts do not combine.
+    pub(crate) fn of(
+        order: PricedOrder,
+        discounts: Vec<Discount>,
+        coupon: Option<CouponUse>,
+    ) -> Result<Self, MoneyError> {
+        let total = discounts.iter().try_fold(order.total(), |total, discount| total.checked_sub(discount.amount))?;
+        Ok(Self { order, discounts, coupon: coupon.map(Ok), total })
+    }
+
     /// The lines at list prices, in the order's sequence.
     #[must_use]
     pub fn lines(&self) -> &[PricedLine] {

@@ -40,9 +40,27 @@ const FAULTS: &[(&str, &str)] = &[
          WHERE s.amount_minor IS NOT p.amount_minor",
     ),
     (
-        "an order whose lines are not its total",
+        "an order whose lines less its discounts are not its total",
         "SELECT o.order_id FROM trade_order o WHERE o.total_minor <> (SELECT COALESCE(SUM(l.total_minor), 0)
-           FROM trade_order_line l WHERE l.user_key = o.user_key AND l.order_id = o.order_id)",
+           FROM trade_order_line l WHERE l.user_key = o.user_key AND l.order_id = o.order_id)
+         - (SELECT COALESCE(SUM(d.amount_minor), 0)
+           FROM trade_order_discount d WHERE d.user_key = o.user_key AND d.order_id = o.order_id)",
+    ),
+    (
+        "discounts without their order",
+        "SELECT order_id FROM trade_order_discount EXCEPT SELECT order_id FROM trade_order",
+    ),
+    (
+        "redemptions that are not the orders with the coupon",
+        "SELECT r.campaign_id FROM trade_redemption r WHERE r.redeemed <> (SELECT COUNT(*) FROM trade_order_discount d
+           JOIN trade_order o USING (user_key, order_id)
+           WHERE d.user_key = r.user_key AND d.campaign_id = r.campaign_id AND o.coupon_code IS NOT NULL)",
+    ),
+    (
+        "an order with a coupon that is not redeemed",
+        "SELECT o.order_id FROM trade_order o WHERE o.coupon_code IS NOT NULL AND NOT EXISTS
+           (SELECT 1 FROM trade_order_discount d JOIN trade_redemption r USING (user_key, campaign_id)
+            WHERE d.user_key = o.user_key AND d.order_id = o.order_id)",
     ),
     (
         "stock moved without an order, or an order without stock",

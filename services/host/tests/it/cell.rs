@@ -239,7 +239,7 @@ pub fn product(sku: &str, fen: i64, units: i64) -> Product {
 /// An order.
 pub fn order(user_id: &str, request_id: &str, lines: &[(&str, i32)]) -> PlaceOrderRequest {
     let lines = lines.iter().map(|(sku, quantity)| OrderLine { sku: (*sku).into(), quantity: *quantity }).collect();
-    PlaceOrderRequest { user_id: user_id.into(), request_id: request_id.into(), lines, preview_token: String::new() }
+    PlaceOrderRequest { user_id: user_id.into(), request_id: request_id.into(), lines, ..Default::default() }
 }
 
 /// A request as a peer sends it, with the epochs it asks with.

@@ -12,6 +12,7 @@ mod moving;
 mod orders;
 mod ownership;
 mod previews;
+mod pricing;
 mod products;
 mod registration;
 mod replication;

@@ -8,8 +8,9 @@ use shop_proto::{
         DeliverEventRequest, GetMemberRequest, ListActivitiesRequest, member_service_client::MemberServiceClient,
     },
     trade_v1::{
-        BatchGetOrdersRequest, GetOrderRequest, GetWalletRequest, ListOrdersRequest, Money, PreviewOrderRequest,
-        TopUpRequest, trade_service_client::TradeServiceClient,
+        BatchGetOrdersRequest, CheckCouponRequest, GetOrderRequest, GetWalletRequest, ListOrdersRequest, Money,
+        PreviewOrderRequest, TopUpRequest, WatchRedemptionsRequest, pricing_service_client::PricingServiceClient,
+        trade_service_client::TradeServiceClient,
     },
 };
 use tonic::{Code, Status};
@@ -63,8 +64,13 @@ async fn every_method_refuses_users_of_other_cells() {
     assert_elsewhere("WatchFollowing", follow.watch_following(watch).await);
 
     let placing = order(&user_id, "r-1", &[("tea", 1)]);
-    let preview = PreviewOrderRequest { user_id: user(), lines: placing.lines.clone() };
+    let preview = PreviewOrderRequest { user_id: user(), lines: placing.lines.clone(), ..Default::default() };
     assert_elsewhere("PreviewOrder", trade.preview_order(preview).await);
+    let check = CheckCouponRequest { user_id: user(), coupon_code: "CODE".into(), lines: placing.lines.clone() };
+    let mut pricing = PricingServiceClient::new(cell.front.clone());
+    assert_elsewhere("CheckCoupon", pricing.check_coupon(check).await);
+    let watch = WatchRedemptionsRequest { user_id: user(), ..Default::default() };
+    assert_elsewhere("WatchRedemptions", pricing.watch_redemptions(watch).await);
     assert_elsewhere("PlaceOrder", trade.place_order(placing).await);
     let get = GetOrderRequest { user_id: user(), order_id: "o-1".into() };
     assert_elsewhere("GetOrder", trade.get_order(get).await);

@@ -10,7 +10,11 @@ use std::time::Duration;
 use tonic::Code;
 
 async fn preview(cell: &Cell, of: &PlaceOrderRequest) -> PreviewOrderResponse {
-    let asked = PreviewOrderRequest { user_id: of.user_id.clone(), lines: of.lines.clone() };
+    let asked = PreviewOrderRequest {
+        user_id: of.user_id.clone(),
+        lines: of.lines.clone(),
+        coupon_code: of.coupon_code.clone(),
+    };
     cell.trade().preview_order(asked).await.expect("priced").into_inner()
 }
 
@@ -79,7 +83,7 @@ async fn what_has_no_price_has_no_preview() {
     let ann = cell.register().await;
     let preview = async |lines: &[(&str, i32)]| {
         let of = order(&ann, "", lines);
-        let asked = PreviewOrderRequest { user_id: of.user_id, lines: of.lines };
+        let asked = PreviewOrderRequest { user_id: of.user_id, lines: of.lines, ..Default::default() };
         cell.trade().preview_order(asked).await.expect_err("no price")
     };
     assert_shop(&preview(&[("none", 1)]).await, Code::NotFound, "UNKNOWN_SKU");

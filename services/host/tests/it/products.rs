@@ -80,5 +80,8 @@ async fn other_cells_write_no_products_and_serve_none_before_their_first_snapsho
     let refused = cell.catalog().list_products(ListProductsRequest::default()).await.expect_err("nothing yet");
     assert_mesh(&refused, Code::Unavailable, "UNAVAILABLE");
     let waits_for = cell.running.context().readiness.waits_for();
-    assert_eq!(waits_for, ["catalog: first snapshot", "campaign: first snapshot", "trade: catalogue"]);
+    assert_eq!(
+        waits_for,
+        ["catalog: first snapshot", "campaign: first snapshot", "trade: catalogue", "trade: campaigns"]
+    );
 }

@@ -1,7 +1,10 @@
 //! Orders.
 
 use cell_map::UserKey;
-use shop_logic::{Lines, Money, PreviewError, PricedLine, PricedOrder, Sku};
+use shop_logic::{
+    CouponCode, Lines, Money, PreviewError, PricedLine, Sku,
+    campaign::{Discount, Quote},
+};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// An order that was placed and paid.
@@ -11,9 +14,13 @@ pub struct Order {
     pub id: String,
     /// Whose.
     pub user: UserKey,
-    /// Lines at the prices paid.
+    /// Lines at list prices.
     pub lines: Vec<PricedLine>,
-    /// Their sum.
+    /// What campaigns took off, the coupon last.
+    pub discounts: Vec<Discount>,
+    /// The coupon that it used.
+    pub coupon: Option<CouponCode>,
+    /// What was paid: the sum of the lines less the discounts.
     pub total: Money,
     /// Its payment, also the ledger entry's id.
     pub payment_id: String,
@@ -24,11 +31,11 @@ pub struct Order {
 /// What an order's prices rest on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// The prices at the moment of placing.
+    /// The prices and campaigns at the moment of placing.
     Present,
-    /// The prices of a preview, or why its token is refused. Judged only where the order is really placed: a repeated
-    /// request gets its first answer although the token has expired since.
-    Previewed(Result<PricedOrder, PreviewError>),
+    /// The prices and discounts of a preview, or why its token is refused. Judged only where the order is really placed: a
+    /// repeated request gets its first answer although the token has expired since.
+    Previewed(Result<Quote, PreviewError>),
 }
 
 /// An order to be placed.
@@ -38,6 +45,8 @@ pub struct Placing {
     pub user: UserKey,
     /// What.
     pub lines: Lines,
+    /// With which coupon.
+    pub coupon: Option<CouponCode>,
     /// At which prices.
     pub basis: Basis,
     /// Id of the order, from [`new_id`].

@@ -2,7 +2,9 @@
 
 use crate::{DEFAULT_PAGE, Error, MAX_BATCH, MAX_PAGE, MAX_TOP_UP, WALLET_CURRENCY};
 use cell_map::UserKey;
-use shop_logic::{Currency, InvalidError, Line, Lines, Money, OpaqueId, Quantity, RequestId, Sku, UserId, Violations};
+use shop_logic::{
+    CouponCode, Currency, InvalidError, Line, Lines, Money, OpaqueId, Quantity, RequestId, Sku, UserId, Violations,
+};
 use shop_proto::trade_v1 as pb;
 use storage::PageSize;
 
@@ -65,6 +67,11 @@ impl Fields {
         self.0.take("lines", Lines::new(parsed))
     }
 
+    /// A coupon, if one is given.
+    fn coupon(&mut self, code: &str) -> Option<Option<CouponCode>> {
+        if code.is_empty() { Some(None) } else { self.0.take("coupon_code", CouponCode::new(code)).map(Some) }
+    }
+
     /// An amount for a wallet: positive, bounded, in the wallets' currency.
     fn top_up(&mut self, amount: Option<&pb::Money>) -> Option<Money> {
         let amount = self.0.take("amount", amount.ok_or(InvalidError::Missing))?;
@@ -88,6 +95,7 @@ pub(super) struct PlaceOrder {
     pub(super) user: UserKey,
     pub(super) request_id: RequestId,
     pub(super) lines: Lines,
+    pub(super) coupon: Option<CouponCode>,
 }
 
 /// A request to fill a wallet.
@@ -97,10 +105,50 @@ pub(super) struct TopUp {
     pub(super) amount: Money,
 }
 
-pub(super) fn preview_order(request: &pb::PreviewOrderRequest) -> Result<(UserKey, Lines), Error> {
+/// What a user asks a price of.
+#[derive(Clone)]
+pub(super) struct Priced {
+    pub(super) user: UserKey,
+    pub(super) lines: Lines,
+    pub(super) coupon: Option<CouponCode>,
+}
+
+fn priced(
+    user_id: &str,
+    lines: &[pb::OrderLine],
+    coupon: impl FnOnce(&mut Fields) -> Option<Option<CouponCode>>,
+) -> Result<Priced, Error> {
     let mut fields = Fields::default();
-    let (user, lines) = (fields.user(&request.user_id), fields.lines(&request.lines));
-    fields.finish(user.zip(lines))
+    let user = fields.user(user_id);
+    let lines = fields.lines(lines);
+    let coupon = coupon(&mut fields);
+    let parts = user.zip(lines).zip(coupon);
+    fields.finish(parts.map(|((user, lines), coupon)| Priced { user, lines, coupon }))
+}
+
+pub(super) fn preview_order(request: &pb::PreviewOrderRequest) -> Result<Priced, Error> {
+    priced(&request.user_id, &request.lines, |fields| fields.coupon(&request.coupon_code))
+}
+
+pub(super) fn check_coupon(request: &pb::CheckCouponRequest) -> Result<Priced, Error> {
+    let code = CouponCode::new(&request.coupon_code);
+    priced(&request.user_id, &request.lines, |fields| fields.0.take("coupon_code", code).map(Some))
+}
+
+pub(super) fn check_preview(request: &pb::CheckPreviewRequest) -> Result<Priced, Error> {
+    priced(&request.user_id, &request.lines, |fields| fields.coupon(&request.coupon_code))
+}
+
+pub(super) fn quote_price(request: &pb::QuotePriceRequest) -> Result<(Lines, Option<CouponCode>), Error> {
+    let mut fields = Fields::default();
+    let (lines, coupon) = (fields.lines(&request.lines), fields.coupon(&request.coupon_code));
+    fields.finish(lines.zip(coupon))
+}
+
+pub(super) fn watch_redemptions(request: &pb::WatchRedemptionsRequest) -> Result<UserKey, Error> {
+    let mut fields = Fields::default();
+    let user = fields.user(&request.user_id);
+    fields.finish(user)
 }
 
 pub(super) fn place_order(request: &pb::PlaceOrderRequest) -> Result<PlaceOrder, Error> {
@@ -108,8 +156,9 @@ pub(super) fn place_order(request: &pb::PlaceOrderRequest) -> Result<PlaceOrder,
     let user = fields.user(&request.user_id);
     let request_id = fields.request_id(&request.request_id);
     let lines = fields.lines(&request.lines);
-    let parts = user.zip(request_id).zip(lines);
-    fields.finish(parts.map(|((user, request_id), lines)| PlaceOrder { user, request_id, lines }))
+    let coupon = fields.coupon(&request.coupon_code);
+    let parts = user.zip(request_id).zip(lines).zip(coupon);
+    fields.finish(parts.map(|(((user, request_id), lines), coupon)| PlaceOrder { user, request_id, lines, coupon }))
 }
 
 pub(super) fn get_order(request: &pb::GetOrderRequest) -> Result<(UserKey, OpaqueId), Error> {

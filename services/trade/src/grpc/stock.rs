@@ -34,7 +34,7 @@ impl StockService for Stocks {
             })
         });
         let (standing, levels) = read.await.map_err(status::<Error>)?;
-        standing.ok_or(Error::CatalogMissing)?;
+        standing.ok_or(Error::CopyMissing { what: "catalogue" })?;
         Ok(Response::new(pb::BatchGetStockResponse {
             cell: self.context.cell.to_string(),
             levels: levels.iter().map(Into::into).collect(),

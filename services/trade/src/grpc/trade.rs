@@ -4,11 +4,11 @@ use super::{convert, parse};
 use crate::{
     Error, PREVIEW_TTL_MS,
     domain::{Basis, Order, Placing, new_id},
-    store,
+    store::{self, Tariff},
 };
 use cell_map::UserKey;
 use service_runtime::{Context, status};
-use shop_logic::{PreviewKeys, Violations, price};
+use shop_logic::{Asked, PreviewKeys, PreviewTerms, Violations};
 use shop_proto::trade_v1::{self as pb, trade_service_server::TradeService};
 use storage::{IdempotencyKey, PageScope};
 use tonic::{Code, Request, Response, Status, async_trait};
@@ -33,7 +33,7 @@ impl Orders {
 
     /// The wallet message of a user.
     fn wallet(user: &UserKey, balance: shop_logic::Money) -> pb::Wallet {
-        pb::Wallet { user_id: convert::user_id(user), balance: Some(convert::money(balance)) }
+        pb::Wallet { user_id: convert::user_id(user), balance: Some(balance.into()) }
     }
 }
 
@@ -43,24 +43,25 @@ impl TradeService for Orders {
         &self,
         request: Request<pb::PreviewOrderRequest>,
     ) -> Result<Response<pb::PreviewOrderResponse>, Status> {
-        let (user, lines) = parse::preview_order(request.get_ref())?;
-        let asked = lines.clone();
-        let fence = self.context.fence(&user);
-        let read = self.context.db.fenced_read(&fence, move |tx| {
-            Box::pin(async move {
-                let standing = store::POSITION.standing(tx).await?;
-                Ok((standing, store::prices(tx.conn(), &asked).await?))
-            })
-        });
-        let (standing, prices) = read.await.map_err(status::<Error>)?;
-        let version = standing.ok_or(Error::CatalogMissing)?.position.sequence;
-        let priced = price(&lines, |sku| prices.get(sku).copied()).map_err(Error::from)?;
-        let expire_time_ms = self.context.now_ms().saturating_add(PREVIEW_TTL_MS);
+        let asked = parse::preview_order(request.get_ref())?;
+        let now_ms = self.context.now_ms();
+        let (tariff, quote) = super::pricing::quote(&self.context, &asked, now_ms).await?;
+        if let Some(Err(refusal)) = quote.coupon() {
+            return Err(Error::from(refusal).into());
+        }
+        let Tariff { catalog_version, campaign_version, .. } = tariff;
+        let expire_time_ms = now_ms.saturating_add(PREVIEW_TTL_MS);
+        let terms = PreviewTerms { catalog_version, campaign_version, expire_time_ms };
+        let parse::Priced { user, lines, coupon } = &asked;
+        let asked = Asked { user: user.as_bytes(), lines, coupon: coupon.as_ref() };
         Ok(Response::new(pb::PreviewOrderResponse {
-            preview_token: self.previews.seal(user.as_bytes(), &lines, &priced, version, expire_time_ms),
-            lines: priced.lines().iter().map(convert::priced_line).collect(),
-            total: Some(convert::money(priced.total())),
-            catalog_version: version,
+            preview_token: self.previews.seal(&asked, &quote, terms),
+            lines: quote.lines().iter().map(Into::into).collect(),
+            discounts: quote.discounts().iter().map(Into::into).collect(),
+            subtotal: Some(quote.subtotal().into()),
+            total: Some(quote.total().into()),
+            catalog_version,
+            campaign_version,
             expire_time_ms,
         }))
     }
@@ -70,21 +71,21 @@ impl TradeService for Orders {
         request: Request<pb::PlaceOrderRequest>,
     ) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let request = request.into_inner();
-        let parse::PlaceOrder { user, request_id, lines } = parse::place_order(&request)?;
+        let parse::PlaceOrder { user, request_id, lines, coupon } = parse::place_order(&request)?;
         let now_ms = self.context.now_ms();
         let basis = match &*request.preview_token {
             "" => Basis::Present,
             token => {
-                let opened = self.previews.open(token, user.as_bytes(), &lines, now_ms);
-                Basis::Previewed(opened.map(|preview| preview.order))
+                let asked = Asked { user: user.as_bytes(), lines: &lines, coupon: coupon.as_ref() };
+                Basis::Previewed(self.previews.open(token, &asked, now_ms).map(|preview| preview.quote))
             }
         };
         let key = IdempotencyKey::of(PLACE_ORDER, request_id.as_str(), &request)
             .map_err(Violations::of("request_id"))
             .map_err(Error::Invalid)?;
         let fence = self.context.fence(&user);
-        let placing =
-            Placing { user: user.clone(), lines, basis, order_id: new_id(now_ms), payment_id: new_id(now_ms), now_ms };
+        let (order_id, payment_id) = (new_id(now_ms), new_id(now_ms));
+        let placing = Placing { user: user.clone(), lines, coupon, basis, order_id, payment_id, now_ms };
         let placed = self.context.db.idempotent(&fence, key, move |tx| {
             Box::pin(async move {
                 let order = store::place_order(tx, &placing).await?;

@@ -171,27 +171,21 @@ fn a_campaign_replaces_the_one_with_its_id() {
 
 /// Campaigns that touch the orders of [`order`], some of them halted, early or late.
 fn campaign() -> impl Strategy<Value = Terms> {
-    let benefit = prop_oneof![
-        (1i64..500).prop_map(|off| Benefit::Amount(fen(off))),
-        (1i32..=9_999).prop_map(|off| Benefit::Share(points(off)))
-    ];
+    let skus = (subsequence(SKUS.to_vec(), 1..=3), 1i32..=9_999);
+    let spending = (2i64..200_000).prop_flat_map(|from| (Just(from), 1..from));
+    let amount = (1i64..500).prop_map(|off| Benefit::Amount(fen(off)));
+    let share = (1i32..=9_999).prop_map(|off| Benefit::Share(points(off)));
     let kind = Union::new([
-        (subsequence(SKUS.to_vec(), 1..=3), 1i32..=9_999).prop_map(|(skus, off)| product("x", &skus, off).kind).boxed(),
-        (2i64..200_000)
-            .prop_flat_map(|from| (Just(from), 1..from))
-            .prop_map(|(from, off)| spend("x", from, off).kind)
-            .boxed(),
-        (1u32..3, 500i64..50_000, benefit)
+        skus.prop_map(|(skus, off)| product("x", &skus, off).kind).boxed(),
+        spending.prop_map(|(from, off)| spend("x", from, off).kind).boxed(),
+        (1u32..3, 500i64..50_000, prop_oneof![amount, share])
             .prop_map(|(limit, from, benefit)| coupon("x", CODE, limit, from, benefit).kind)
             .boxed(),
     ]);
-    let window = (-2i64..=1, 1i64..=3)
-        .prop_map(|(start, long)| Window::new(NOW + start, NOW + start + long).expect("not empty"));
-    (kind, window, prop::bool::weighted(0.2)).prop_map(|(kind, window, paused)| Terms {
-        window,
-        paused,
-        ..terms("x", kind)
-    })
+    let window = (-2i64..=1, 1i64..=3);
+    let window = window.prop_map(|(start, long)| Window::new(NOW + start, NOW + start + long).expect("not empty"));
+    let parts = (kind, window, prop::bool::weighted(0.2));
+    parts.prop_map(|(kind, window, paused)| Terms { window, paused, ..terms("x", kind) })
 }
 
 /// Up to twelve campaigns with ids of their own, and one coupon at most: the service keeps codes apart.
@@ -221,9 +215,15 @@ fn order() -> impl Strategy<Value = Vec<(&'static str, i32)>> {
 proptest! {
     /// By arithmetic of its own: the total is what is left of the lines, and somebody always pays something.
     #[test]
-    fn total_is_lines_less_discounts_and_never_nothing(of in order(), all in campaigns(), with in any::<bool>(), redeemed in 0u32..3) {
+    fn total_is_lines_less_discounts_and_never_nothing(
+        of in order(),
+        all in campaigns(),
+        with in any::<bool>(),
+        redeemed in 0u32..3,
+    ) {
         let quote = quoted(&lines(&of), &set(all), with.then_some(CODE), redeemed);
-        let sum: i128 = quote.lines().iter().map(|line| i128::from(line.unit_price.minor_units()) * i128::from(line.quantity.get())).sum();
+        let of_line = |line: &PricedLine| i128::from(line.unit_price.minor_units()) * i128::from(line.quantity.get());
+        let sum: i128 = quote.lines().iter().map(of_line).sum();
         let off: i128 = quote.discounts().iter().map(|discount| i128::from(discount.amount.minor_units())).sum();
         prop_assert_eq!(i128::from(quote.subtotal().minor_units()), sum);
         prop_assert_eq!(i128::from(quote.total().minor_units()), sum - off);
@@ -265,7 +265,8 @@ proptest! {
     fn what_is_paused_or_out_of_its_window_never_counts(of in order(), all in campaigns(), redeemed in 0u32..3) {
         let in_force = |terms: &Terms| !terms.paused && terms.window.start_ms() <= NOW && NOW < terms.window.end_ms();
         let alive: Vec<_> = all.iter().filter(|terms| in_force(terms)).cloned().collect();
-        let (every, alive) = (quoted(&lines(&of), &set(all), Some(CODE), redeemed), quoted(&lines(&of), &set(alive), Some(CODE), redeemed));
+        let quoted = |campaigns: Vec<Terms>| quoted(&lines(&of), &set(campaigns), Some(CODE), redeemed);
+        let (every, alive) = (quoted(all), quoted(alive));
         prop_assert_eq!((every.total(), every.discounts()), (alive.total(), alive.discounts()));
     }
 
@@ -276,14 +277,18 @@ proptest! {
         let of_line = |line: &PricedLine| {
             let unit = line.unit_price.minor_units();
             let best = all.iter().filter(|terms| terms.in_force(NOW)).filter_map(|terms| match &terms.kind {
-                Kind::Product(discount) if discount.skus().contains(&line.sku) => Some(unit * i64::from(discount.off().get()) / 10_000),
+                Kind::Product(discount) if discount.skus().contains(&line.sku) => {
+                    Some(unit * i64::from(discount.off().get()) / 10_000)
+                }
                 _ => None,
             });
             best.max().unwrap_or(0) * i64::from(line.quantity.get())
         };
         let lines_off: i64 = quote.lines().iter().map(of_line).sum();
         let spent = all.iter().filter(|terms| terms.in_force(NOW)).filter_map(|terms| match &terms.kind {
-            Kind::Spend(discount) if quote.subtotal().minor_units() >= discount.threshold().minor_units() => Some(discount.amount_off().minor_units()),
+            Kind::Spend(discount) if quote.subtotal().minor_units() >= discount.threshold().minor_units() => {
+                Some(discount.amount_off().minor_units())
+            }
             _ => None,
         });
         let expected = quote.subtotal().minor_units() - lines_off - spent.max().unwrap_or(0);
