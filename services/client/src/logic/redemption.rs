@@ -28,8 +28,15 @@ impl Feed for RedemptionFeed {
     type Snapshot = Redeemed;
 
     fn read(message: WatchRedemptionsResponse) -> Result<FeedMessage<Self::Item>, String> {
-        let WatchRedemptionsResponse { user_epoch, position, elapsed_ms, snapshot_start, snapshot_end, redemptions } =
-            message;
+        let WatchRedemptionsResponse {
+            user_epoch,
+            position,
+            elapsed_ms,
+            snapshot_start,
+            snapshot_end,
+            redemptions,
+            complete,
+        } = message;
         let position = Position { incarnation: user_epoch, sequence: position };
         if !snapshot_start && !snapshot_end && redemptions.is_empty() {
             return Ok(FeedMessage::heartbeat(elapsed_ms, position));
@@ -41,8 +48,7 @@ impl Feed for RedemptionFeed {
         };
         let items = redemptions.into_iter().map(redemption).collect::<Result<_, String>>()?;
         let piece = Piece { position, snapshot_start, snapshot_end, items };
-        // Outside of a snapshot one message tells all that is new.
-        Ok(FeedMessage::piece(elapsed_ms, piece).complete(true))
+        Ok(FeedMessage::piece(elapsed_ms, piece).complete(complete))
     }
 
     fn apply(redeemed: &mut Redeemed, (campaign, count): Self::Item) {

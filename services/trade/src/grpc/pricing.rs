@@ -93,10 +93,18 @@ impl PricingService for Pricing {
 }
 
 fn message(told: Told<Change>) -> pb::WatchRedemptionsResponse {
-    let Told { item, at: At { user_epoch, position }, elapsed_ms } = told;
+    let Told { item, at: At { user_epoch, position }, complete, elapsed_ms } = told;
     let Change { snapshot_start, snapshot_end, redemptions } = item.unwrap_or_default();
     let redemption =
         |Redemption { campaign, redeemed, .. }| pb::Redemption { campaign_id: campaign, redeemed_count: redeemed };
     let redemptions = redemptions.into_iter().map(redemption).collect();
-    pb::WatchRedemptionsResponse { user_epoch, position, elapsed_ms, snapshot_start, snapshot_end, redemptions }
+    pb::WatchRedemptionsResponse {
+        user_epoch,
+        position,
+        elapsed_ms,
+        snapshot_start,
+        snapshot_end,
+        redemptions,
+        complete,
+    }
 }
