@@ -1,7 +1,7 @@
 //! The lab: figures measured on the real components, before and after or side by side, in one run.
 
 use clap::{Parser, Subcommand};
-use lab::{peers, place_order};
+use lab::{guide, peers, place_order, rows};
 use std::net::SocketAddr;
 
 #[global_allocator]
@@ -21,6 +21,17 @@ enum What {
     Peers(peers::Args),
     /// PlaceOrder beside the same statements in a bare sqlx loop.
     PlaceOrder(place_order::Args),
+    /// Lists the guide's rows that can be measured; `cargo lab ROW` measures one.
+    Rows,
+    /// Prints docs/GUIDE.md as the stored results would have it.
+    Guide {
+        /// Writes it instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// A row of the guide by its number, like `2.6 --rounds 5`.
+    #[command(external_subcommand)]
+    Row(Vec<String>),
     /// (part of `peers`) The echo behind the proxies.
     #[command(hide = true)]
     Backend { listen: SocketAddr },
@@ -37,6 +48,12 @@ async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Peers(args) => peers::run(&args).await,
         What::PlaceOrder(args) => place_order::run(&args).await,
+        What::Rows => {
+            rows::list();
+            Ok(())
+        }
+        What::Guide { write } => guide::run(write),
+        What::Row(words) => rows::run(&words).await,
         What::Backend { listen } => peers::backend::run(listen).await,
         What::Plain { listen, upstream } => peers::plain::run(listen, upstream).await,
         What::Load(load) => {

@@ -1,7 +1,10 @@
 //! Router against its peers: CPU per call, side by side in one run. The echo and the load share core 0, each proxy in turn
 //! runs alone on core 1; the order is round robin, so that a machine whose speed drifts drifts for all.
 
-use crate::results::{Provenance, Spread, store};
+use crate::{
+    processes::cpu_ns,
+    results::{Provenance, Spread, store},
+};
 use anyhow::{Context as _, bail};
 use load::Report;
 use serde::Serialize;
@@ -98,16 +101,6 @@ fn spawn_on(core: usize, program: &Path, args: &[String], log: &Path) -> anyhow:
         .spawn()
         .with_context(|| format!("starting {} under taskset (Debian: util-linux)", program.display()))?;
     Ok(Killed(child))
-}
-
-/// User and system time of a process, all threads, in nanoseconds. (taskset execs, so the child's pid is the program's.)
-fn cpu_ns(pid: u32) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let line = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-        sum += line.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(sum)
 }
 
 async fn wait_for(addr: SocketAddr, child: &mut Killed, log: &Path) -> anyhow::Result<()> {

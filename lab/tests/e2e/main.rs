@@ -9,6 +9,7 @@ mod kill;
 mod mesh;
 mod planted;
 mod private_proto;
+mod rows;
 mod sdk;
 mod stale_map;
 mod stranger;

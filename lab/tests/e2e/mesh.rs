@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use cellctl::cluster::{Cell, Cluster, ClusterConfig};
+pub use lab::processes::{http_get, metric};
 use shop_proto::{catalog_v1 as catalog, member_v1 as member, trade_v1 as trade};
 use std::{net::SocketAddr, ops::Deref, ops::DerefMut, time::Duration};
 use testkit::call::{Answer, Caller};
@@ -99,27 +100,6 @@ pub async fn products(door: SocketAddr) -> anyhow::Result<Vec<catalog::Product>>
     products.sort_by_key(|p| std::cmp::Reverse(stock(p)));
     anyhow::ensure!(!products.is_empty(), "the catalogue is empty");
     Ok(products)
-}
-
-/// A metric's value at an admin listener, summed over its label sets that contain `labels`.
-pub async fn metric(admin: SocketAddr, name: &str, labels: &str) -> anyhow::Result<f64> {
-    let text = http_get(admin, "/metrics").await?.1;
-    let matching = text
-        .lines()
-        .filter(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && l.contains(labels));
-    Ok(matching.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum())
-}
-
-/// A plain HTTP/1.1 GET.
-pub async fn http_get(addr: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut socket = tokio::net::TcpStream::connect(addr).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).await?;
-    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no HTTP status")?;
-    Ok((status, text))
 }
 
 /// How many of something: the small number, or the under `cargo xtask soak`.

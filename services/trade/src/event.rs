@@ -20,7 +20,7 @@ pub(crate) fn order_placed(order: &Order) -> OutboxEvent {
 }
 
 /// Tells member of placed orders, wherever their users are at home by then. Member knows a repeated event by its id.
-pub(crate) fn consumer(mesh: MeshChannel) -> Consumer {
+pub fn consumer(mesh: MeshChannel) -> Consumer {
     Consumer::new("shop.member.v1.ActivityService", [ORDER_PLACED], move |event| deliver(mesh.clone(), event))
 }
 

@@ -10,7 +10,7 @@ mod service;
 pub mod store;
 
 pub use error::Error;
-pub use event::ORDER_PLACED;
+pub use event::{ORDER_PLACED, consumer};
 pub use service::Trade;
 
 use shop_logic::Currency;
