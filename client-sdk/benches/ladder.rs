@@ -1,5 +1,5 @@
-//! What the rungs above the wire cost: an answer of local logic; a call alone, beside the wire's own cost; many calls at
-//! once, with and without batches.
+//! What the rungs above the wire cost: a call alone, beside the wire's own cost; many calls at once, with and without
+//! batches. What local answers and whole calls cost, `cargo lab sdk` says.
 
 #[path = "ladder/users.rs"]
 mod users;
@@ -7,7 +7,7 @@ mod users;
 use bytes::Bytes;
 use client_sdk::{Call, Mesh, Settings, Slot, bench};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::future::join_all;
 use std::{
     future::IntoFuture as _,
     hint::black_box,
@@ -17,7 +17,7 @@ use tokio::{
     runtime::Runtime,
     sync::{mpsc, oneshot},
 };
-use users::{Get, GetUser, User};
+use users::{Get, GetUser};
 
 /// What a call costs a client and a server on one machine, in processor time: about that of tonic over loopback.
 const CALL: Duration = Duration::from_micros(20);
@@ -30,23 +30,6 @@ fn settings(coalescing: bool, batching: bool) -> Settings {
 
 fn at_once(settings: Settings) -> Mesh {
     bench::mesh(settings, |path, message| async move { users::serve(path, &message) })
-}
-
-fn inside(criterion: &mut Criterion) {
-    let mesh = at_once(Settings::default());
-    let slot = bench::knowing::<Get>(|request| Some(User { user_id: request.user_id, points: 7 }));
-    criterion.bench_function("local answer", |b| {
-        b.iter(|| Call::new(&mesh, &slot, GetUser { user_id: black_box(7) }).into_future().now_or_never());
-    });
-    let turns = (0..400).map(|_| {
-        let began = Instant::now();
-        for user_id in 0..4096 {
-            black_box(Call::new(&mesh, &slot, GetUser { user_id }).into_future().now_or_never());
-        }
-        began.elapsed().as_secs_f64() * 1e9 / 4096.0
-    });
-    let [low, median, high] = quartiles(turns.collect());
-    println!("figure: local_answer median={median:.0}ns quartiles={low:.0}..{high:.0} N=400x4096");
 }
 
 fn quartiles(mut all: Vec<f64>) -> [f64; 3] {
@@ -149,7 +132,6 @@ fn at_work(criterion: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    inside(&mut criterion);
     alone(&mut criterion);
     at_work(&mut criterion);
     criterion.final_summary();

@@ -1,10 +1,8 @@
 //! The upper rungs without a network, for this crate's own benchmarks and tests. Not meant to be used by others.
 
 use crate::{
-    CallOptions, Code, Error, Mesh, Method, MethodPolicy, Reply, Settings, Slot, Source,
+    Code, Error, Mesh, Method, MethodPolicy, Reply, Settings,
     ladder::{self, now},
-    local::Evaluator,
-    slot::SlotInner,
     wire::{Destination, Wire, WireCall, WireReply, WireStream},
 };
 use bytes::Bytes;
@@ -48,27 +46,6 @@ where
 {
     let cell = CellId::new("bj-1").expect("it is a name");
     Mesh::over(Arc::new(Inside { answer, cell }), settings)
-}
-
-struct Knows<F>(F);
-
-impl<M: Method, F> Evaluator<M> for Knows<F>
-where
-    F: Fn(&M::Request) -> Option<M::Response> + Send + Sync + 'static,
-{
-    fn answer(&self, request: &M::Request, _options: &CallOptions) -> Option<Reply<M::Response>> {
-        let source = Source::Local { logic: "bench", age: Duration::ZERO, stale: false };
-        (self.0)(request).map(|value| Reply::new(value, source, None))
-    }
-
-    fn stale(&self, _request: &M::Request, _options: &CallOptions) -> Option<Reply<M::Response>> {
-        None
-    }
-}
-
-/// A slot whose local logic is this function.
-pub fn knowing<M: Method>(answer: impl Fn(&M::Request) -> Option<M::Response> + Send + Sync + 'static) -> Slot<M> {
-    Slot(Arc::new(SlotInner::new(Some(Arc::new(Knows(answer))))))
 }
 
 /// What a call costs without any rung: its message is encoded, sent, and its answer decoded.

@@ -7,5 +7,6 @@ pub mod place_order;
 pub mod processes;
 pub mod results;
 pub mod rows;
+pub mod sdk;
 pub mod split;
 pub mod trade_db;

@@ -1,7 +1,7 @@
 //! The lab: figures measured on the real components, before and after or side by side, in one run.
 
 use clap::{Parser, Subcommand};
-use lab::{guide, peers, place_order, rows};
+use lab::{guide, peers, place_order, rows, sdk};
 use std::net::SocketAddr;
 
 #[global_allocator]
@@ -21,6 +21,8 @@ enum What {
     Peers(peers::Args),
     /// PlaceOrder beside the same statements in a bare sqlx loop.
     PlaceOrder(place_order::Args),
+    /// What the client SDK costs and spares.
+    Sdk(sdk::Args),
     /// Lists the guide's rows that can be measured; `cargo lab ROW` measures one.
     Rows,
     /// Prints docs/GUIDE.md as the stored results would have it.
@@ -48,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Peers(args) => peers::run(&args).await,
         What::PlaceOrder(args) => place_order::run(&args).await,
+        What::Sdk(args) => sdk::run(&args).await,
         What::Rows => {
             rows::list();
             Ok(())

@@ -170,6 +170,20 @@ pub async fn measure(row: &Row, plan: Plan, world: &World, shop: Shop) -> anyhow
     Ok(results)
 }
 
+/// Measures direct calls against calls through the router: two cases of row 2.4.
+///
+/// # Errors
+/// If a call fails, or answers what it should not.
+pub(crate) async fn direct(plan: Plan, world: &World, shop: Shop) -> anyhow::Result<Vec<CaseResult>> {
+    let mut results = Vec::new();
+    for case in
+        no_middle::cases(&shop).iter().filter(|case| [no_middle::NEAR, no_middle::NEAR_BUSY].contains(&case.name))
+    {
+        results.push(harness::run(case, plan, world).await?);
+    }
+    Ok(results)
+}
+
 /// Lists the rows.
 pub fn list() {
     for Row { id, what, guide, .. } in ROWS {

@@ -7,9 +7,9 @@ use client_sdk::CallOptions;
 use shop_proto::member_v1::{GetMemberRequest, GetMemberResponse, member_service_client::MemberServiceClient};
 
 /// Cases that `cargo lab sdk` measures, too.
-pub(crate) const NEAR: &str = "a member at home here";
+pub(super) const NEAR: &str = "a member at home here";
 /// The other one.
-pub(crate) const NEAR_BUSY: &str = "members at home here";
+pub(super) const NEAR_BUSY: &str = "members at home here";
 
 pub(super) const ROW: Row = Row {
     id: "2.4",
@@ -27,7 +27,7 @@ pub(super) const ROW: Row = Row {
     cases: |shop| Box::pin(async move { Ok(cases(&shop)) }),
 };
 
-fn cases(shop: &Shop) -> Vec<Case> {
+pub(super) fn cases(shop: &Shop) -> Vec<Case> {
     let ways = |home| {
         let at = &(shop.clone(), home);
         [Way::new("through the router", at, by_router), Way::new("straight, by the SDK", at, straight)]

@@ -87,32 +87,33 @@ impl fmt::Display for RowResult {
         let Self { provenance, row, what, guide, note, rounds, millis, cases } = self;
         writeln!(f, "{row} {what}; the guide: {guide}\n{note}")?;
         writeln!(f, "{} · {} · {rounds} rounds of {millis} ms\n", provenance.machine, provenance.commit)?;
-        for CaseResult { case, unit, callers, ways } in cases {
-            writeln!(f, "{case} ({callers} at once, per {unit})")?;
-            let titles = ["p50 ms [quartiles]", "p99 ms", "per s", "time", "rate", "calls", "passes", "CPU us c/r/s"];
-            let [p50, p99, rate, time, more, calls, passes, cpu] = titles;
+        cases.iter().try_for_each(|case| write!(f, "{case}"))
+    }
+}
+
+impl fmt::Display for CaseResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, unit, callers, ways } = self;
+        writeln!(f, "{case} ({callers} at once, per {unit})")?;
+        let titles = ["p50 ms [quartiles]", "p99 ms", "per s", "time", "rate", "calls", "passes", "CPU us c/r/s"];
+        let [p50, p99, rate, time, more, calls, passes, cpu] = titles;
+        writeln!(f, "  {:<34}{p50:>26}{p99:>10}{rate:>10}{time:>24}{more:>24}{calls:>7}{passes:>8}{cpu:>22}", "way")?;
+        for way in ways {
+            let [low, high] = way.p50_ms.quartiles;
+            let p50 = format!("{} [{}..{}]", ms(way.p50_ms.median), ms(low), ms(high));
+            let cpu = [way.caller_cpu_us, way.routers_cpu_us, way.services_cpu_us].map(|cpu| cpu.median);
             writeln!(
                 f,
-                "  {:<34}{p50:>26}{p99:>10}{rate:>10}{time:>24}{more:>24}{calls:>7}{passes:>8}{cpu:>22}",
-                "way"
+                "  {:<34}{p50:>26}{:>10}{:>10.0}{:>24}{:>24}{:>7.1}{:>8.1}{:>22}",
+                way.way,
+                ms(way.p99_ms.median),
+                way.per_second.median,
+                factor(way.p50_vs_before),
+                factor(way.per_second_vs_before),
+                way.calls,
+                way.router_passes,
+                format!("{:.1}/{:.1}/{:.1}", cpu[0], cpu[1], cpu[2])
             )?;
-            for way in ways {
-                let [low, high] = way.p50_ms.quartiles;
-                let p50 = format!("{} [{}..{}]", ms(way.p50_ms.median), ms(low), ms(high));
-                let cpu = [way.caller_cpu_us, way.routers_cpu_us, way.services_cpu_us].map(|cpu| cpu.median);
-                writeln!(
-                    f,
-                    "  {:<34}{p50:>26}{:>10}{:>10.0}{:>24}{:>24}{:>7.1}{:>8.1}{:>22}",
-                    way.way,
-                    ms(way.p99_ms.median),
-                    way.per_second.median,
-                    factor(way.p50_vs_before),
-                    factor(way.per_second_vs_before),
-                    way.calls,
-                    way.router_passes,
-                    format!("{:.1}/{:.1}/{:.1}", cpu[0], cpu[1], cpu[2])
-                )?;
-            }
         }
         Ok(())
     }
