@@ -5,6 +5,7 @@ use anyhow::ensure;
 use client_sdk::CallOptions;
 use futures_util::future::try_join_all;
 use shop_proto::{
+    catalog_v1::{GetProductRequest, catalog_service_client::CatalogServiceClient},
     follow_v1::{BatchFollowRequest, FollowRequest, follow_service_client::FollowServiceClient},
     member_v1::{BatchGetMembersRequest, GetMemberRequest, MemberResult, member_service_client::MemberServiceClient},
 };
@@ -18,7 +19,8 @@ pub(super) const ROW: Row = Row {
         ("client-sdk/src/batch/lane.rs", "single calls that travel together, callers unchanged"),
         ("services/member/src/store/follow.rs", "`follow`: many rows by one statement"),
     ],
-    note: "Members are read one fence each, in a batch too. \"callers unchanged\": single calls, made at once.",
+    note: "A batch of products is one statement; members of a batch are read one after the other, each with a fence of his own, so \
+           that a batch spares calls but no work. \"callers unchanged\": single calls, made at once.",
     headline: Headline::Throughput,
     cases: |shop| Box::pin(async move { Ok(cases(&shop)) }),
 };
@@ -46,16 +48,21 @@ fn cases(shop: &Shop) -> Vec<Case> {
         Way::new("a loop of single calls", shop, follow_each),
         Way::new("one batch, one statement", shop, follow_all),
     ];
-    let callers = vec![
-        Way::new("each by itself, through the router", shop, alone_by_router),
-        Way::new("each by itself, straight", &(shop.clone(), false), one),
-        Way::new("callers unchanged, put together", &(shop.clone(), true), one),
-    ];
+    let callers = |name, unit, product| {
+        let at = |together| (shop.clone(), product, together);
+        let ways = vec![
+            Way::new("each by itself, through the router", &at(false), alone_by_router),
+            Way::new("each by itself, straight", &at(false), one),
+            Way::new("callers unchanged, put together", &at(true), one),
+        ];
+        Case { name, unit, callers: 64, ways }
+    };
     vec![
         read("40 members at home here", false),
         read("40 members of both cells", true),
         Case { name: "following 100", unit: "100 rows", callers: 1, ways: write },
-        Case { name: "64 callers, one member each", unit: "member", callers: 64, ways: callers },
+        callers("64 callers, one product each", "product", true),
+        callers("64 callers, one member each", "member", false),
     ]
 }
 
@@ -118,18 +125,31 @@ async fn follow_all(shop: Shop, turn: Turn) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn alone_by_router(shop: Shop, Turn { n }: Turn) -> anyhow::Result<()> {
-    let request = GetMemberRequest { user_id: shop.member(Home::Here, n) };
-    let response = MemberServiceClient::new(shop.routers().channel()).get_member(request).await?;
-    ensure!(response.into_inner().member.is_some(), "no member");
+type One = (Shop, bool, bool);
+
+async fn alone_by_router((shop, product, _): One, Turn { n }: Turn) -> anyhow::Result<()> {
+    let there = if product {
+        let request = GetProductRequest { sku: shop.sku(n) };
+        CatalogServiceClient::new(shop.routers().channel()).get_product(request).await?.get_ref().product.is_some()
+    } else {
+        let request = GetMemberRequest { user_id: shop.member(Home::Here, n) };
+        MemberServiceClient::new(shop.routers().channel()).get_member(request).await?.get_ref().member.is_some()
+    };
+    ensure!(there, "not found");
     Ok(())
 }
 
-async fn one((shop, together): (Shop, bool), Turn { n }: Turn) -> anyhow::Result<()> {
+async fn one((shop, product, together): One, Turn { n }: Turn) -> anyhow::Result<()> {
     let mut options = CallOptions::default();
     // Equal calls would become one, of which this is not about.
     (options.no_batch, options.no_coalescing) = (!together, true);
-    let request = GetMemberRequest { user_id: shop.member(Home::Here, n) };
-    ensure!(shop.sdk().members.get_member(request).options(options).await?.value.member.is_some(), "no member");
+    let there = if product {
+        let request = GetProductRequest { sku: shop.sku(n) };
+        shop.sdk().catalog.get_product(request).options(options).await?.value.product.is_some()
+    } else {
+        let request = GetMemberRequest { user_id: shop.member(Home::Here, n) };
+        shop.sdk().members.get_member(request).options(options).await?.value.member.is_some()
+    };
+    ensure!(there, "not found");
     Ok(())
 }
