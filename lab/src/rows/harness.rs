@@ -86,7 +86,8 @@ pub(super) async fn run(case: &Case, plan: Plan, world: &World) -> anyhow::Resul
 }
 
 async fn once(case: &Case, way: &Way, time: Duration, world: &World) -> anyhow::Result<Run> {
-    let before = world.counts().await?;
+    // Metrics are read outside of what counts as spent.
+    let (calls, cpu) = (world.calls().await?, world.cpu_ns()?);
     let started = Instant::now();
     let mut callers = JoinSet::new();
     for _ in 0..case.callers {
@@ -109,7 +110,7 @@ async fn once(case: &Case, way: &Way, time: Duration, world: &World) -> anyhow::
         took.extend(caller??);
     }
     let seconds = started.elapsed().as_secs_f64();
-    let spent = world.counts().await?.since(&before);
+    let (cpu_after, calls_after) = (world.cpu_ns()?, world.calls().await?);
     took.sort_unstable();
     let ms = |part: f64| took[((took.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
     let units = took.len() as f64;
@@ -117,8 +118,9 @@ async fn once(case: &Case, way: &Way, time: Duration, world: &World) -> anyhow::
         p50_ms: ms(0.5),
         p99_ms: ms(0.99),
         per_second: units / seconds,
-        calls: spent.calls / units,
-        passes: spent.passes / units,
-        cpu_us: spent.cpu_ns.map(|ns| ns / 1e3 / units),
+        calls: (calls_after[0] - calls[0]) / units,
+        passes: (calls_after[1] - calls[1]) / units,
+        // Threads that ended meanwhile took their account with them.
+        cpu_us: std::array::from_fn(|at| cpu_after[at].saturating_sub(cpu[at]) as f64 / 1e3 / units),
     })
 }

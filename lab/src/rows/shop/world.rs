@@ -15,27 +15,6 @@ pub struct World {
     _dir: tempfile::TempDir,
 }
 
-/// What was counted so far.
-pub(in crate::rows) struct Counts {
-    /// Calls that services served.
-    pub calls: f64,
-    /// Calls that routers passed on.
-    pub passes: f64,
-    /// Processor time of this process, the routers, the services, in nanoseconds.
-    pub cpu_ns: [f64; 3],
-}
-
-impl Counts {
-    /// What came since.
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            calls: self.calls - before.calls,
-            passes: self.passes - before.passes,
-            cpu_ns: std::array::from_fn(|at| (self.cpu_ns[at] - before.cpu_ns[at]).max(0.0)),
-        }
-    }
-}
-
 /// Whether a metric's line is about calls that callers make: no streams, no probes, nothing that follows from an event.
 fn counts(line: &str) -> bool {
     let ours = line.contains("shop.") || line.contains("lab.");
@@ -74,8 +53,8 @@ impl World {
         Ok((world, shop))
     }
 
-    /// What was counted so far.
-    pub(in crate::rows) async fn counts(&self) -> anyhow::Result<Counts> {
+    /// Calls that services served, and passes through routers, so far.
+    pub(in crate::rows) async fn calls(&self) -> anyhow::Result<[f64; 2]> {
         let cells = &self.cluster.cells;
         let (mut calls, mut passes) = (0.0, 0.0);
         for admin in cells.iter().map(|cell| cell.services_admin).chain(self.split.admins()) {
@@ -84,11 +63,16 @@ impl World {
         for cell in cells {
             passes += metric_where(cell.admin, "cellmesh_router_calls_total", counts).await?;
         }
+        Ok([calls, passes])
+    }
+
+    /// Processor time of this process, the routers, the services, in nanoseconds, so far.
+    pub(in crate::rows) fn cpu_ns(&self) -> anyhow::Result<[u64; 3]> {
+        let cells = &self.cluster.cells;
         let cpu = |pids: Vec<u32>| pids.into_iter().map(cpu_ns).sum::<anyhow::Result<u64>>();
         let services = cells.iter().filter_map(|cell| cell.services_pid()).chain(self.split.pids()).collect();
         let routers = cells.iter().filter_map(|cell| cell.router_pid()).collect();
-        let cpu_ns = [cpu(vec![std::process::id()])?, cpu(routers)?, cpu(services)?].map(|ns| ns as f64);
-        Ok(Counts { calls, passes, cpu_ns })
+        Ok([cpu(vec![std::process::id()])?, cpu(routers)?, cpu(services)?])
     }
 
     /// Ends the processes.
