@@ -1,7 +1,7 @@
 //! The guide's rows: what a technique is worth, before and after in one run, on the real components.
 //!
 //! Each row has cases, each case has ways of doing one thing, the first of which is what a sane beginner writes: a pooled
-//! client and an honest loop of single calls through the router. One [`harness`] runs them all.
+//! client and an honest loop of single calls through the router. One harness runs them all.
 
 mod batch;
 mod client_tool;
