@@ -55,6 +55,7 @@ pub(super) fn order(shop: &Shop, home: Home, Turn { n }: Turn) -> PlaceOrderRequ
         request_id: format!("lab-{n}"),
         lines: vec![OrderLine { sku: shop.sku(n), quantity: 1 }],
         preview_token: String::new(),
+        coupon_code: String::new(),
     }
 }
 

@@ -110,6 +110,7 @@ fn told() -> impl Stream<Item = Result<WatchFollowingResponse, client_sdk::Error
             snapshot_end: first,
             followed,
             unfollowed: Vec::new(),
+            complete: true,
         };
         Some((Ok(message), number + 1))
     })

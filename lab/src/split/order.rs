@@ -55,6 +55,9 @@ impl OrderService for Orders {
     async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<PlaceOrderResponse>, Status> {
         let request = request.into_inner();
         let (user, lines) = (parse::user(&request.user_id)?, parse::lines(&request.lines)?);
+        if !request.coupon_code.is_empty() {
+            return Err(bad_field("coupon_code", "must be empty: the lab knows no coupons"));
+        }
         let key = IdempotencyKey::of(PLACE_ORDER, &request.request_id, &request);
         let key = key.map_err(|error| bad_field("request_id", error))?;
         let (owner, now_ms) = (user.clone(), self.0.now_ms());

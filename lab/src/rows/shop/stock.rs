@@ -82,6 +82,7 @@ pub(in crate::rows) async fn orders(shop: &Shop, home: Home) -> anyhow::Result<(
                 request_id: format!("list-{order}-{:032x}", rand::random::<u128>()),
                 lines: (0..LINES).map(line).collect(),
                 preview_token: String::new(),
+                coupon_code: String::new(),
             };
             TradeServiceClient::new(door.channel()).place_order(request).await?;
         }

@@ -61,6 +61,8 @@ pub(super) async fn reserve(conn: &mut SqliteConnection, user: &UserKey, lines: 
         total: Some(money(total)),
         payment_id: String::new(),
         create_time_ms: now_ms,
+        discounts: Vec::new(),
+        coupon_code: String::new(),
     })
 }
 
@@ -162,5 +164,7 @@ pub(super) async fn find(conn: &mut SqliteConnection, user: &UserKey, id: &str) 
         total: Some(money(row.try_get("total_minor")?)),
         payment_id: row.try_get("payment_id")?,
         create_time_ms: row.try_get("create_time_ms")?,
+        discounts: Vec::new(),
+        coupon_code: String::new(),
     }))
 }
