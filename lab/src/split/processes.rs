@@ -30,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PROCESSES: [(usize, &[&str]); 4] =
     [(0, &["order"]), (0, &["payment"]), (0, &["middle"]), (1, &["order", "payment", "middle"])];
 
+/// What configuration of the cell's services is theirs too.
+const KEPT: [&str; 10] =
+    ["cell", "map", "peer", "listen", "telemetry", "limits", "drain", "services", "database", "seal"];
+
 /// The processes.
 pub(crate) struct Split(Vec<Process>);
 
@@ -112,7 +116,8 @@ impl Process {
         let config = cell.services_config_path().with_file_name(format!("{name}.toml"));
         fs::copy(cell.services_config_path(), &config)?;
         edit(&config, |own| {
-            own.remove("catalog");
+            // Sections of the shop's services are none of theirs.
+            own.retain(|section, _| KEPT.contains(&section));
             for (listener, address) in [("front", front), ("peer", peer), ("admin", admin)] {
                 table(own, "listen")?.insert(listener.to_owned(), Value::String(address.to_string()));
             }
