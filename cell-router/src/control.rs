@@ -7,19 +7,20 @@ use cell_map::{CellId, CellMap, UserKey};
 use mesh_layers::{MeshError, Reason};
 use mesh_policy::PolicyTable;
 use mesh_proto::control_v1::{
-    self as pb, Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest,
-    GetMapResponse, WatchMapRequest, WatchMapResponse, WatchMeshRequest, WatchMeshResponse,
+    self as pb, Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, WatchMeshRequest,
+    WatchMeshResponse,
     control_service_server::{ControlService, ControlServiceServer},
+    map_service_server::MapServiceServer,
 };
 use mesh_routing::decide::Source;
+use service_runtime::Maps;
 use std::{
     collections::{BTreeMap, HashMap},
     pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 use tokio::sync::watch;
-use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::{
     ServingStatus,
@@ -27,12 +28,10 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-/// Time after which a watcher hears something, a map or a heartbeat.
-const HEARTBEAT: Duration = Duration::from_secs(4);
-
 /// Services that the router answers itself, as paths begin with them.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "/cellmesh.control.v1.ControlService/",
+    "/cellmesh.control.v1.MapService/",
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
@@ -74,6 +73,7 @@ pub fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(service)
+        .add_service(MapServiceServer::new(Maps::new(watched.maps.clone())))
         .add_service(ControlServiceServer::new(Control { common, watched }))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
@@ -117,30 +117,6 @@ impl Control {
 
 #[tonic::async_trait]
 impl ControlService for Control {
-    async fn get_map(&self, _: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
-        let world = self.world()?;
-        Ok(Response::new(GetMapResponse { map: Some((&*world.map).into()) }))
-    }
-
-    type WatchMapStream = Pin<Box<dyn Stream<Item = Result<WatchMapResponse, Status>> + Send>>;
-
-    async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Self::WatchMapStream>, Status> {
-        let mut known = request.into_inner().known_epoch;
-        let newer = WatchStream::new(self.watched.maps.clone()).filter_map(move |map| {
-            let epoch = map.epoch().get();
-            let news = epoch > known;
-            known = known.max(epoch);
-            news.then_some(map)
-        });
-        let messages = newer
-            .timeout_repeating(tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT))
-            .map(|map| {
-                // An elapsed timeout is a heartbeat.
-                Ok(WatchMapResponse { map: map.ok().map(|map| (&*map).into()) })
-            });
-        Ok(Response::new(Box::pin(messages)))
-    }
-
     type WatchMeshStream = Pin<Box<dyn Stream<Item = Result<WatchMeshResponse, Status>> + Send>>;
 
     async fn watch_mesh(&self, request: Request<WatchMeshRequest>) -> Result<Response<Self::WatchMeshStream>, Status> {

@@ -6,3 +6,4 @@ pub mod demo;
 pub mod lifeline;
 pub mod link;
 pub mod operator;
+pub mod wanted;
