@@ -113,7 +113,9 @@ pub(super) async fn attempts(
     let Admitted { method, believed, deadline, .. } = *call.admitted;
     let worker = call.shared.worker;
     let brain = worker.brain();
-    let mut pass = Pass::new(brain, method, key, among_others, believed, bytes.len(), deadline);
+    let waits = worker.common.router.wait_for_instances();
+    let waits_until = waits.map(|wait| Instant::now() + wait);
+    let mut pass = Pass::new(brain, method, key, among_others, believed, bytes.len(), deadline, waits_until);
     let mut step = pass.again();
     loop {
         step = match step {
