@@ -4,6 +4,7 @@ mod mesh;
 
 use crate::{brain::Brain, worker::Common, world::World};
 use cell_map::{CellId, CellMap, UserKey};
+use futures_util::StreamExt as _;
 use mesh_layers::{MeshError, Reason};
 use mesh_policy::PolicyTable;
 use mesh_proto::control_v1::{
@@ -21,6 +22,7 @@ use std::{
 };
 use tokio::sync::watch;
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::{
     ServingStatus,
@@ -42,6 +44,7 @@ pub const SERVICES: [&str; 5] = [
 pub struct Control {
     common: Arc<Common>,
     watched: Watched,
+    drain: CancellationToken,
 }
 
 /// What the control API tells of as it changes.
@@ -55,7 +58,7 @@ pub struct Watched {
     pub restrictions: watch::Receiver<Arc<pb::Restrictions>>,
 }
 
-/// All of the router's own services, and what tells their health.
+/// All of the router's own services, and what tells their health. Their streams end when the drain begins, which would wait for them.
 ///
 /// # Errors
 /// If the descriptor sets are not usable for reflection.
@@ -63,6 +66,7 @@ pub fn routes(
     common: Arc<Common>,
     watched: Watched,
     table: &PolicyTable,
+    drain: CancellationToken,
 ) -> Result<(Routes, Health), tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
     let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
@@ -73,8 +77,8 @@ pub fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(service)
-        .add_service(MapServiceServer::new(Maps::new(watched.maps.clone())))
-        .add_service(ControlServiceServer::new(Control { common, watched }))
+        .add_service(MapServiceServer::new(Maps::new(watched.maps.clone(), drain.clone())))
+        .add_service(ControlServiceServer::new(Control { common, watched, drain }))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
@@ -121,7 +125,8 @@ impl ControlService for Control {
 
     async fn watch_mesh(&self, request: Request<WatchMeshRequest>) -> Result<Response<Self::WatchMeshStream>, Status> {
         let here = self.brain().worlds.here().clone();
-        Ok(Response::new(Box::pin(mesh::stream(here, self.watched.clone(), request.into_inner()))))
+        let stream = mesh::stream(here, self.watched.clone(), request.into_inner());
+        Ok(Response::new(Box::pin(stream.take_until(self.drain.clone().cancelled_owned()))))
     }
 
     async fn explain_key(&self, request: Request<ExplainKeyRequest>) -> Result<Response<ExplainKeyResponse>, Status> {

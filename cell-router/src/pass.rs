@@ -84,8 +84,7 @@ pub struct Pass<'c> {
 }
 
 impl<'c> Pass<'c> {
-    /// A call of a method for a key, as a peer (or nobody) described it. `waits_until`: until when it waits for an instance of
-    /// this cell, if none is there.
+    /// A call of a method for a key, as a peer (or nobody) described it.
     #[must_use]
     pub fn new(
         brain: &'c Brain,
@@ -95,7 +94,6 @@ impl<'c> Pass<'c> {
         believed: Believed,
         message_bytes: usize,
         deadline: Instant,
-        waits_until: Option<Instant>,
     ) -> Self {
         let hops = u8::try_from(believed.hops).unwrap_or(u8::MAX);
         let retry = Retry::new(hops, message_bytes, method.is_repeatable(), deadline);
@@ -108,9 +106,16 @@ impl<'c> Pass<'c> {
             asked: believed.asked,
             at: None,
             owner: None,
-            waits_until,
+            waits_until: None,
             retry,
         }
+    }
+
+    /// The same call, which waits until then for an instance of this cell, if none is there.
+    #[must_use]
+    pub const fn waiting_until(mut self, until: Option<Instant>) -> Self {
+        self.waits_until = until;
+        self
     }
 
     /// Whether the message may have to be sent again.

@@ -114,8 +114,8 @@ pub(super) async fn attempts(
     let worker = call.shared.worker;
     let brain = worker.brain();
     let waits = worker.common.router.wait_for_instances();
-    let waits_until = waits.map(|wait| Instant::now() + wait);
-    let mut pass = Pass::new(brain, method, key, among_others, believed, bytes.len(), deadline, waits_until);
+    let pass = Pass::new(brain, method, key, among_others, believed, bytes.len(), deadline);
+    let mut pass = pass.waiting_until(waits.map(|wait| Instant::now() + wait));
     let mut step = pass.again();
     loop {
         step = match step {

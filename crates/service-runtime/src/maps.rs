@@ -11,6 +11,7 @@ use mesh_proto::control_v1::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch::Receiver, time::timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 
 /// Longest time between two messages of a watch.
@@ -39,20 +40,23 @@ pub async fn maps(config: &MapConfig) -> Result<MapWatch, RuntimeError> {
 
 /// `cellmesh.control.v1.MapService`: tells the map in force here.
 #[derive(Clone, Debug)]
-pub struct Maps(Receiver<Arc<CellMap>>);
+pub struct Maps {
+    maps: Receiver<Arc<CellMap>>,
+    drain: CancellationToken,
+}
 
 impl Maps {
-    /// Tells of these maps.
+    /// Tells of these maps until the drain begins: a watch has no end of its own, and the drain would wait for it.
     #[must_use]
-    pub const fn new(maps: Receiver<Arc<CellMap>>) -> Self {
-        Self(maps)
+    pub const fn new(maps: Receiver<Arc<CellMap>>, drain: CancellationToken) -> Self {
+        Self { maps, drain }
     }
 }
 
 #[async_trait]
 impl MapService for Maps {
     async fn get_map(&self, _: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
-        let map = Arc::clone(&self.0.borrow());
+        let map = Arc::clone(&self.maps.borrow());
         Ok(Response::new(GetMapResponse { map: Some((&*map).into()) }))
     }
 
@@ -60,7 +64,7 @@ impl MapService for Maps {
 
     async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Self::WatchMapStream>, Status> {
         let WatchMapRequest { known_epoch, known_incarnation } = request.into_inner();
-        let mut maps = self.0.clone();
+        let mut maps = self.maps.clone();
         maps.mark_changed();
         let stream = unfold((maps, (known_incarnation, known_epoch)), |(mut maps, known)| async move {
             let map = match timeout(HEARTBEAT, maps.changed()).await {
@@ -76,6 +80,6 @@ impl MapService for Maps {
             let known = news.as_ref().map_or(known, |map| (map.incarnation().get(), map.epoch().get()));
             Some((Ok(WatchMapResponse { map: news.map(|map| (&*map).into()) }), (maps, known)))
         });
-        Ok(Response::new(stream.boxed()))
+        Ok(Response::new(stream.take_until(self.drain.clone().cancelled_owned()).boxed()))
     }
 }

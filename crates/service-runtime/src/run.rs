@@ -182,8 +182,9 @@ pub async fn run_with(
         let started = service.start(&context, &mut parts);
         started.map_err(|error| RuntimeError::Service { service: name, error })?;
     }
-    parts.serve(MapServiceServer::new(Maps::new(context.map.subscribe())));
+    // What is served for others only is not called from within.
     let names = parts.names.clone();
+    parts.serve(MapServiceServer::new(Maps::new(context.map.subscribe(), context.shutdown.clone())));
     let health = bootstrap::health(&mut parts, &readiness);
     bootstrap::reflection(&mut parts, &policies)?;
     let tasks = std::mem::take(&mut parts.tasks);

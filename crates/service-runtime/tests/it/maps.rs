@@ -10,6 +10,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -23,7 +24,8 @@ fn first(incarnation: u64) -> CellMap {
 /// A process that has the map.
 fn serve(address: SocketAddr, map: &CellMap) -> (watch::Sender<Arc<CellMap>>, JoinHandle<()>) {
     let (maps, told) = watch::channel(Arc::new(map.clone()));
-    let server = tonic::transport::Server::builder().add_service(MapServiceServer::new(Maps::new(told)));
+    let server = tonic::transport::Server::builder()
+        .add_service(MapServiceServer::new(Maps::new(told, CancellationToken::new())));
     (maps, tokio::spawn(async move { server.serve(address).await.unwrap() }))
 }
 
