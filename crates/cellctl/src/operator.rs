@@ -61,7 +61,7 @@ pub async fn run(address: &str, json: bool, command: Command) -> anyhow::Result<
         Command::Map(MapCommand::Show) => {
             Ok(well(map_show::run(MapServiceClient::new(connect(address).await?), json).await?))
         }
-        Command::Map(MapCommand::Apply(args)) => Ok(well(map_apply::run(&args, json)?)),
+        Command::Map(MapCommand::Apply(args)) => Ok(well(map_apply::run(&args, json).await?)),
         Command::Explain { key } => Ok(well(explain::run(Client::new(connect(address).await?), json, key).await?)),
         Command::Check => check::run(address, json).await,
     }
@@ -70,7 +70,7 @@ pub async fn run(address: &str, json: bool, command: Command) -> anyhow::Result<
 type Client = ControlServiceClient<Channel>;
 type Maps = MapServiceClient<Channel>;
 
-async fn connect(address: &str) -> anyhow::Result<Channel> {
+pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .ok()
         .filter(|endpoint| endpoint.uri().port().is_some() && endpoint.uri().path() == "/");
@@ -81,7 +81,7 @@ async fn connect(address: &str) -> anyhow::Result<Channel> {
     Ok(channel)
 }
 
-fn request<T>(message: T) -> Request<T> {
+pub(crate) fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request

@@ -1,9 +1,12 @@
 //! `map apply`.
 
-use super::to_json;
+use super::{Maps, connect, request, to_json};
 use crate::wanted::Wanted;
+use anyhow::Context as _;
 use cell_map::{CellMap, Incarnation, diff};
 use clap::Args;
+use map_store::{FileStore, StoreError};
+use mesh_proto::control_v1::GetMapRequest;
 use serde_json::json;
 use std::{path::PathBuf, time::SystemTime};
 
@@ -18,10 +21,16 @@ pub struct ApplyArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Where there is no map's file, begin with the map of the first of these front doors that has one; repeatable
+    #[arg(long, value_name = "HOST:PORT")]
+    restore_from: Vec<String>,
 }
 
-pub(super) fn run(args: &ApplyArgs, as_json: bool) -> anyhow::Result<String> {
+pub(super) async fn run(args: &ApplyArgs, as_json: bool) -> anyhow::Result<String> {
     let wanted = Wanted::read(&args.cells)?;
+    if !args.dry_run && matches!(FileStore::open(&args.file).load(), Err(StoreError::NotFound { .. })) {
+        restore(args).await?;
+    }
     // A history is told from another by the second it began in.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs());
     let (before, after) = wanted.apply_or_show(&args.file, Incarnation::new(now), args.dry_run)?;
@@ -41,6 +50,29 @@ pub(super) fn run(args: &ApplyArgs, as_json: bool) -> anyhow::Result<String> {
             (false, false) => format!("{version} published:\n  {}", changes.join("\n  ")),
         }
     })
+}
+
+/// A map that was lost goes on where the others have it: they would not take a history that begins anew.
+async fn restore(args: &ApplyArgs) -> anyhow::Result<()> {
+    for address in &args.restore_from {
+        let map = match ask(address).await {
+            Ok(map) => map,
+            Err(error) => {
+                eprintln!("no map from {address}: {error:#}");
+                continue;
+            }
+        };
+        let copied = FileStore::open(&args.file).copy(&map);
+        copied.with_context(|| format!("keeping the map of {address} in {}", args.file.display()))?;
+        eprintln!("map epoch {} of incarnation {} restored from {address}", map.epoch(), map.incarnation());
+        return Ok(());
+    }
+    Ok(())
+}
+
+async fn ask(address: &str) -> anyhow::Result<CellMap> {
+    let response = Maps::new(connect(address).await?).get_map(request(GetMapRequest {})).await?;
+    Ok(CellMap::try_from(response.into_inner().map.context("the answer holds none")?)?)
 }
 
 fn changes(before: Option<&CellMap>, after: &CellMap) -> Vec<String> {
