@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod build;
+mod image;
 mod layers;
 mod test;
 mod workspace;
@@ -26,6 +27,8 @@ enum Task {
     Soak(test::TestArgs),
     /// Builds with fat LTO and runs an experiment of the lab
     Lab(build::Passed),
+    /// Writes container images of static binaries, as archives for containerd, podman and docker
+    Image(image::ImageArgs),
     /// Checks that dependencies point downward
     Layers,
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args, test::Size::Small),
         Task::Soak(args) => test::run(&args, test::Size::Full),
         Task::Lab(args) => build::lab(&args).map(|()| true),
+        Task::Image(args) => image::run(&args).map(|()| true),
         Task::Layers => layers::run().map(|summary| println!("{summary}")).map(|()| true),
     };
     match result {
