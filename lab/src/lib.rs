@@ -4,4 +4,5 @@ pub mod checker;
 pub mod peers;
 pub mod place_order;
 pub mod results;
+pub mod shoppers;
 pub mod trade_db;

@@ -1,8 +1,8 @@
 //! The lab: figures measured on the real components, before and after or side by side, in one run.
 
 use clap::{Parser, Subcommand};
-use lab::{peers, place_order};
-use std::net::SocketAddr;
+use lab::{peers, place_order, shoppers};
+use std::{net::SocketAddr, path::PathBuf};
 
 #[global_allocator]
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +21,11 @@ enum What {
     Peers(peers::Args),
     /// PlaceOrder beside the same statements in a bare sqlx loop.
     PlaceOrder(place_order::Args),
+    /// Shoppers who call through the client SDK while something else happens to the mesh; what failed, and the longest pause.
+    Shoppers(shoppers::Args),
+    /// (part of `cargo xtask kube-test`) A map of the same history in which every bucket is one cell's.
+    #[command(hide = true)]
+    OldMap { map: PathBuf, out: PathBuf, cell: String },
     /// (part of `peers`) The echo behind the proxies.
     #[command(hide = true)]
     Backend { listen: SocketAddr },
@@ -37,6 +42,8 @@ async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Peers(args) => peers::run(&args).await,
         What::PlaceOrder(args) => place_order::run(&args).await,
+        What::Shoppers(args) => shoppers::run(args).await,
+        What::OldMap { map, out, cell } => peers::map::write_with_all_buckets_at(&map, &out, &cell),
         What::Backend { listen } => peers::backend::run(listen).await,
         What::Plain { listen, upstream } => peers::plain::run(listen, upstream).await,
         What::Load(load) => {

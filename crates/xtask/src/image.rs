@@ -76,6 +76,13 @@ pub(crate) fn write(bin_dir: &Path, out: &Path, tag: &str) -> anyhow::Result<Vec
         .collect()
 }
 
+/// The image of a static program that lies elsewhere.
+pub(crate) fn write_program(path: &Path, title: &str, out: &Path, tag: &str) -> anyhow::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().context("the program lies in no folder")?;
+    write_one(&name, title, vec![program(folder, &name)?], out, tag)
+}
+
 fn write_one(name: &str, title: &str, files: Vec<File>, out: &Path, tag: &str) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let archive = Archive {

@@ -2,6 +2,7 @@
 
 mod build;
 mod image;
+mod kube;
 mod layers;
 mod test;
 mod workspace;
@@ -29,6 +30,8 @@ enum Task {
     Lab(build::Passed),
     /// Writes container images of static binaries, as archives for containerd, podman and docker
     Image(image::ImageArgs),
+    /// Brings up a real Kubernetes, installs three cells, and looks whether they do what they promise (root, minutes)
+    KubeTest(kube::KubeArgs),
     /// Checks that dependencies point downward
     Layers,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Soak(args) => test::run(&args, test::Size::Full),
         Task::Lab(args) => build::lab(&args).map(|()| true),
         Task::Image(args) => image::run(&args).map(|()| true),
+        Task::KubeTest(args) => kube::run(&args),
         Task::Layers => layers::run().map(|summary| println!("{summary}")).map(|()| true),
     };
     match result {
