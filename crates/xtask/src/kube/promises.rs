@@ -25,7 +25,7 @@ pub(super) fn look(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow:
 
 /// Routers, then services and images, under a load of their own each.
 fn restarts(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
-    cells.shoppers("routers-deleted", &CELLS, calls, 200)?;
+    cells.shoppers("routers-deleted", &CELLS, calls, 120)?;
     for cell in CELLS {
         for pod in cells.pods(cell, "router")? {
             cells.kubectl(&["-n", &namespace(cell), "delete", "pod", &pod])?;
@@ -33,13 +33,13 @@ fn restarts(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
         }
     }
     cells.shopped("routers-deleted")?;
-    cells.shoppers("services-deleted", &CELLS, calls, 90)?;
+    cells.shoppers("services-deleted", &CELLS, calls, 60)?;
     for cell in CELLS {
         cells.kubectl(&["-n", &namespace(cell), "delete", "pod", "cellmesh-services-0"])?;
         cells.ready(cell)?;
     }
     cells.shopped("services-deleted")?;
-    cells.shoppers("upgraded", &CELLS, calls, 240)?;
+    cells.shoppers("upgraded", &CELLS, calls, 150)?;
     for cell in CELLS {
         cells.helm("upgrade", cell, "2", true)?;
         cells.ready(cell)?;

@@ -21,6 +21,8 @@ use std::{
 const KUBERNETES: [&str; 2] = ["1.31.14", "1.34.4"];
 /// Where values for users to begin with lie. Each file is rendered.
 const EXAMPLES: [&str; 2] = ["helm/cellmesh/examples", "k8s/example"];
+/// What the example has besides.
+const EXAMPLE_OBJECTS: [&str; 2] = ["k8s/example/namespaces.yaml", "k8s/example/jaeger.yaml"];
 const BAD_VALUES: &str = "helm/cellmesh/tests/bad-values.yaml";
 const RELEASE: &str = "cellmesh";
 /// What a rendered ServiceMonitor needs; its schema is not Kubernetes' own.
@@ -49,10 +51,19 @@ pub(super) fn run(tools: &Toolbox) -> anyhow::Result<Outcome> {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for (version, folder) in KUBERNETES.iter().zip(&folders) {
             let what = format!("{name} against Kubernetes {version}");
-            checks.note(&what, valid(&helm, &conform, file, version, folder.as_ref()));
+            let rendered = helm.render(file, version);
+            checks.note(&what, rendered.and_then(|text| valid(&text, &conform, folder.as_ref())));
         }
         checks.note(&format!("pods of {name}"), helm.render(file, KUBERNETES[1]).and_then(|text| pods::check(&text)));
     }
+    for name in EXAMPLE_OBJECTS {
+        let text = fs::read_to_string(root().join(name)).context(name)?;
+        for (version, folder) in KUBERNETES.iter().zip(&folders) {
+            checks.note(&format!("{name} against Kubernetes {version}"), valid(&text, &conform, folder.as_ref()));
+        }
+    }
+    let jaeger = fs::read_to_string(root().join(EXAMPLE_OBJECTS[1])).context(EXAMPLE_OBJECTS[1])?;
+    checks.note("pods of the example", pods::check(&jaeger));
     let bad = fs::read_to_string(root().join(BAD_VALUES)).context(BAD_VALUES)?;
     let bad: Vec<Bad> = serde_saphyr::from_str(&bad).context(BAD_VALUES)?;
     for case in &bad {
@@ -114,17 +125,11 @@ impl Helm {
     }
 }
 
-fn valid(
-    helm: &Helm,
-    conform: &Command,
-    values: &Path,
-    version: &str,
-    schemas: Result<&PathBuf, &anyhow::Error>,
-) -> anyhow::Result<()> {
+fn valid(objects: &str, conform: &Command, schemas: Result<&PathBuf, &anyhow::Error>) -> anyhow::Result<()> {
     let schemas = schemas.map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("objects.yaml");
-    fs::write(&file, helm.render(values, version)?)?;
+    fs::write(&file, objects)?;
     let location = schemas.join("{{ .ResourceKind }}{{ .KindSuffix }}.json");
     let mut command = Command::new(conform.get_program());
     command.args(["-strict", "-skip", "ServiceMonitor", "-schema-location"]).arg(location).arg(&file);
