@@ -4,6 +4,7 @@ mod activities;
 mod audit;
 mod batches;
 mod cell;
+mod chart;
 mod follows;
 mod inputs;
 mod moving;
