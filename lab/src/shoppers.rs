@@ -194,6 +194,7 @@ impl Door {
             request_id: request_id.to_owned(),
             lines: vec![trade::OrderLine { sku: sku.to_owned(), quantity: 1 }],
             preview_token: String::new(),
+            coupon_code: String::new(),
         };
         TradeServiceClient::new(&self.mesh).place_order(request).deadline(self.deadline).await.map(drop)
     }
