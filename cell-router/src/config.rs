@@ -40,6 +40,14 @@ impl DerefMut for Config {
     }
 }
 
+impl RouterConfig {
+    /// How long a call waits for an instance of this cell, if it does.
+    #[must_use]
+    pub fn wait_for_instances(&self) -> Option<Duration> {
+        (self.wait_for_instances_ms > 0).then(|| Duration::from_millis(self.wait_for_instances_ms))
+    }
+}
+
 impl Config {
     /// Reads the sources in their order.
     ///
@@ -79,7 +87,10 @@ pub struct RouterConfig {
     pub max_deadline_ms: u64,
     /// File with restrictions for clients that route by themselves, watched; none: no restrictions.
     pub restrictions: Option<PathBuf>,
-    /// Bytes of calls that may wait for a move to end.
+    /// How long a call waits for an instance of this cell while none is connected, in milliseconds and within its deadline:
+    /// where a cell has one instance, calls wait while it is replaced. 0: such a call is refused at once.
+    pub wait_for_instances_ms: u64,
+    /// Bytes of calls that may wait for a move to end, or for an instance.
     pub park_bytes: usize,
     /// Connections kept to each address, per worker.
     pub upstream_connections: usize,
@@ -96,6 +107,7 @@ impl Default for RouterConfig {
             default_deadline_ms: 0,
             max_deadline_ms: 0,
             restrictions: None,
+            wait_for_instances_ms: 0,
             park_bytes: 16 << 20,
             upstream_connections: 4,
             upstream_connections_max: 16,

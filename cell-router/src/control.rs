@@ -4,22 +4,25 @@ mod mesh;
 
 use crate::{brain::Brain, worker::Common, world::World};
 use cell_map::{CellId, CellMap, UserKey};
+use futures_util::StreamExt as _;
 use mesh_layers::{MeshError, Reason};
 use mesh_policy::PolicyTable;
 use mesh_proto::control_v1::{
-    self as pb, Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest,
-    GetMapResponse, WatchMapRequest, WatchMapResponse, WatchMeshRequest, WatchMeshResponse,
+    self as pb, Check, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, WatchMeshRequest,
+    WatchMeshResponse,
     control_service_server::{ControlService, ControlServiceServer},
+    map_service_server::MapServiceServer,
 };
 use mesh_routing::decide::Source;
+use service_runtime::Maps;
 use std::{
     collections::{BTreeMap, HashMap},
     pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 use tokio::sync::watch;
-use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::{
     ServingStatus,
@@ -27,12 +30,10 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-/// Time after which a watcher hears something, a map or a heartbeat.
-const HEARTBEAT: Duration = Duration::from_secs(4);
-
 /// Services that the router answers itself, as paths begin with them.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
     "/cellmesh.control.v1.ControlService/",
+    "/cellmesh.control.v1.MapService/",
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
@@ -43,6 +44,7 @@ pub const SERVICES: [&str; 4] = [
 pub struct Control {
     common: Arc<Common>,
     watched: Watched,
+    drain: CancellationToken,
 }
 
 /// What the control API tells of as it changes.
@@ -56,7 +58,7 @@ pub struct Watched {
     pub restrictions: watch::Receiver<Arc<pb::Restrictions>>,
 }
 
-/// All of the router's own services, and what tells their health.
+/// All of the router's own services, and what tells their health. Their streams end when the drain begins, which would wait for them.
 ///
 /// # Errors
 /// If the descriptor sets are not usable for reflection.
@@ -64,6 +66,7 @@ pub fn routes(
     common: Arc<Common>,
     watched: Watched,
     table: &PolicyTable,
+    drain: CancellationToken,
 ) -> Result<(Routes, Health), tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
     let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
@@ -74,7 +77,8 @@ pub fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(service)
-        .add_service(ControlServiceServer::new(Control { common, watched }))
+        .add_service(MapServiceServer::new(Maps::new(watched.maps.clone(), drain.clone())))
+        .add_service(ControlServiceServer::new(Control { common, watched, drain }))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
@@ -117,35 +121,12 @@ impl Control {
 
 #[tonic::async_trait]
 impl ControlService for Control {
-    async fn get_map(&self, _: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
-        let world = self.world()?;
-        Ok(Response::new(GetMapResponse { map: Some((&*world.map).into()) }))
-    }
-
-    type WatchMapStream = Pin<Box<dyn Stream<Item = Result<WatchMapResponse, Status>> + Send>>;
-
-    async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Self::WatchMapStream>, Status> {
-        let mut known = request.into_inner().known_epoch;
-        let newer = WatchStream::new(self.watched.maps.clone()).filter_map(move |map| {
-            let epoch = map.epoch().get();
-            let news = epoch > known;
-            known = known.max(epoch);
-            news.then_some(map)
-        });
-        let messages = newer
-            .timeout_repeating(tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT))
-            .map(|map| {
-                // An elapsed timeout is a heartbeat.
-                Ok(WatchMapResponse { map: map.ok().map(|map| (&*map).into()) })
-            });
-        Ok(Response::new(Box::pin(messages)))
-    }
-
     type WatchMeshStream = Pin<Box<dyn Stream<Item = Result<WatchMeshResponse, Status>> + Send>>;
 
     async fn watch_mesh(&self, request: Request<WatchMeshRequest>) -> Result<Response<Self::WatchMeshStream>, Status> {
         let here = self.brain().worlds.here().clone();
-        Ok(Response::new(Box::pin(mesh::stream(here, self.watched.clone(), request.into_inner()))))
+        let stream = mesh::stream(here, self.watched.clone(), request.into_inner());
+        Ok(Response::new(Box::pin(stream.take_until(self.drain.clone().cancelled_owned()))))
     }
 
     async fn explain_key(&self, request: Request<ExplainKeyRequest>) -> Result<Response<ExplainKeyResponse>, Status> {

@@ -78,6 +78,8 @@ pub struct Pass<'c> {
     asked: OwnerEpochs,
     at: Option<CellId>,
     owner: Option<WrongCell>,
+    /// Until when the call waits for an instance of this cell.
+    waits_until: Option<Instant>,
     retry: Retry,
 }
 
@@ -95,7 +97,25 @@ impl<'c> Pass<'c> {
     ) -> Self {
         let hops = u8::try_from(believed.hops).unwrap_or(u8::MAX);
         let retry = Retry::new(hops, message_bytes, method.is_repeatable(), deadline);
-        Self { brain, method, key, among_others, believed, asked: believed.asked, at: None, owner: None, retry }
+        Self {
+            brain,
+            method,
+            key,
+            among_others,
+            believed,
+            asked: believed.asked,
+            at: None,
+            owner: None,
+            waits_until: None,
+            retry,
+        }
+    }
+
+    /// The same call, which waits until then for an instance of this cell, if none is there.
+    #[must_use]
+    pub const fn waiting_until(mut self, until: Option<Instant>) -> Self {
+        self.waits_until = until;
+        self
     }
 
     /// Whether the message may have to be sent again.
@@ -145,6 +165,7 @@ impl<'c> Pass<'c> {
     pub fn after(&mut self, outcome: Outcome, now: Instant, chance: u64) -> Step {
         let here = self.brain.worlds.here();
         let at = self.at.as_ref().unwrap_or(here);
+        self.retry.wait_until(self.waits_until.filter(|_| at == here));
         let next = self.retry.next(&outcome, Some(at), self.asked, now, chance);
         let redirected = matches!(outcome, Outcome::WrongCell { .. });
         if let Outcome::WrongCell { owner, epochs, .. } = outcome {

@@ -1,7 +1,6 @@
 //! The router as a process: its files, its telemetry, its signals.
 
 use crate::{Config, Parts, Router, StartError};
-use map_store::{FileStore, MapWatch, StoreError, WatchOptions};
 use mesh_policy::{PolicyErrors, PolicyTable};
 use service_runtime::{
     Bound, ConfigError, RuntimeError,
@@ -27,9 +26,6 @@ pub enum ProcessError {
     /// The descriptor sets hold policies that contradict themselves.
     #[error("policies: {0}")]
     Policy(#[from] PolicyErrors),
-    /// There is no map to start with.
-    #[error("key \"map.file\": {0}")]
-    Map(#[from] StoreError),
     /// Telemetry cannot start.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -58,7 +54,7 @@ pub async fn run(config: Config, args: &ProcessArgs) -> Result<(), ProcessError>
 async fn serve(config: Config, args: &ProcessArgs, telemetry: &telemetry::Telemetry) -> Result<(), ProcessError> {
     let shutdown = host::shutdown(args.exit_with_stdin)?;
     let table = policies(&config.router.descriptor_sets)?;
-    let maps = maps(&config).await?;
+    let maps = service_runtime::maps(&config.map).await?;
     let grace = config.drain.grace();
     let parts = Parts { config, table, maps: maps.subscribe(), log: Some(telemetry.level()) };
     let router = Router::start(parts).await?;
@@ -79,13 +75,4 @@ fn policies(files: &[PathBuf]) -> Result<PolicyTable, ProcessError> {
         |path: &PathBuf| std::fs::read(path).map_err(|error| ProcessError::DescriptorSet { path: path.clone(), error });
     let sets = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     Ok(PolicyTable::from_descriptor_sets(sets.iter().map(Vec::as_slice))?)
-}
-
-/// The map's home, watched; without `map.watch` the map of now, for ever.
-async fn maps(config: &Config) -> Result<MapWatch, ProcessError> {
-    let store = FileStore::open(&config.map.file);
-    if config.map.watch {
-        return Ok(map_store::watch(store, WatchOptions::default()).await?);
-    }
-    Ok(MapWatch::fixed(store.load()?))
 }

@@ -117,8 +117,8 @@ impl Router {
         let restrictions =
             Arc::new(Restrictions::open(config.router.restrictions.clone()).map_err(StartError::Config)?);
         let watched = Watched { maps: maps.clone(), instances: directory.watch(), restrictions: restrictions.watch() };
-        let (own, health) = control::routes(Arc::clone(&common), watched, &table)?;
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let (own, health) = control::routes(Arc::clone(&common), watched, &table, drain.clone())?;
         let count = config.router.workers.max(1);
         let front = listen::open("front", config.listen.front, count)?;
         let peer = listen::open("peer", config.listen.peer, count)?;

@@ -8,5 +8,6 @@ pub mod processes;
 pub mod results;
 pub mod rows;
 pub mod sdk;
+pub mod shoppers;
 pub mod split;
 pub mod trade_db;

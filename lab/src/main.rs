@@ -1,8 +1,8 @@
 //! The lab: figures measured on the real components, before and after or side by side, in one run.
 
 use clap::{Parser, Subcommand};
-use lab::{guide, peers, place_order, rows, sdk};
-use std::net::SocketAddr;
+use lab::{guide, peers, place_order, rows, sdk, shoppers};
+use std::{net::SocketAddr, path::PathBuf};
 
 #[global_allocator]
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +21,11 @@ enum What {
     Peers(peers::Args),
     /// PlaceOrder beside the same statements in a bare sqlx loop.
     PlaceOrder(place_order::Args),
+    /// Shoppers who call through the client SDK while something else happens to the mesh; what failed, and the longest pause.
+    Shoppers(shoppers::Args),
+    /// (part of `cargo xtask kube-test`) A map of the same history in which every bucket is one cell's.
+    #[command(hide = true)]
+    OldMap { map: PathBuf, out: PathBuf, cell: String },
     /// What the client SDK costs and spares.
     Sdk(sdk::Args),
     /// Lists the guide's rows that can be measured; `cargo lab ROW` measures one.
@@ -57,6 +62,8 @@ async fn main() -> anyhow::Result<()> {
         }
         What::Guide { write } => guide::run(write),
         What::Row(words) => rows::run(&words).await,
+        What::Shoppers(args) => shoppers::run(args).await,
+        What::OldMap { map, out, cell } => peers::map::write_with_all_buckets_at(&map, &out, &cell),
         What::Backend { listen } => peers::backend::run(listen).await,
         What::Plain { listen, upstream } => peers::plain::run(listen, upstream).await,
         What::Load(load) => {

@@ -113,7 +113,9 @@ pub(super) async fn attempts(
     let Admitted { method, believed, deadline, .. } = *call.admitted;
     let worker = call.shared.worker;
     let brain = worker.brain();
-    let mut pass = Pass::new(brain, method, key, among_others, believed, bytes.len(), deadline);
+    let waits = worker.common.router.wait_for_instances();
+    let pass = Pass::new(brain, method, key, among_others, believed, bytes.len(), deadline);
+    let mut pass = pass.waiting_until(waits.map(|wait| Instant::now() + wait));
     let mut step = pass.again();
     loop {
         step = match step {

@@ -1,9 +1,13 @@
 //! Drain.
 
 use crate::support::*;
+use mesh_proto::control_v1::{
+    WatchMapRequest, WatchMeshRequest, control_service_client::ControlServiceClient,
+    map_service_client::MapServiceClient,
+};
 use std::time::{Duration, Instant};
 use testkit::call::Caller;
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 #[tokio::test]
 async fn running_calls_end_and_new_connections_are_refused() {
@@ -52,4 +56,18 @@ async fn several_workers_share_a_port() {
         assert_eq!(answer.code(), Some(Code::Ok), "{:?}", answer.status());
     }
     assert!(router.router.drain(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_nobody_who_watches() {
+    let here = Upstream::named("a").await;
+    let router = start(&[&here], &[]).await;
+    let channel = Channel::from_shared(format!("http://{}", router.front())).unwrap().connect().await.unwrap();
+    let maps = MapServiceClient::new(channel.clone()).watch_map(WatchMapRequest::default()).await.unwrap();
+    let mesh = ControlServiceClient::new(channel).watch_mesh(WatchMeshRequest::default()).await.unwrap();
+    let (mut maps, mut mesh) = (maps.into_inner(), mesh.into_inner());
+    assert!(maps.message().await.unwrap().is_some() && mesh.message().await.unwrap().is_some());
+    assert!(router.router.drain(Duration::from_secs(60)).await, "nothing was cut off");
+    while mesh.message().await.expect("it is ended, not cut").is_some() {}
+    while maps.message().await.expect("it is ended, not cut").is_some() {}
 }

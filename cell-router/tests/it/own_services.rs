@@ -5,6 +5,7 @@ use cell_map::{CellMap, UserKey};
 use http::Request;
 use mesh_proto::control_v1::{
     CheckMeshRequest, ExplainKeyRequest, GetMapRequest, WatchMapRequest, control_service_client::ControlServiceClient,
+    map_service_client::MapServiceClient,
 };
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -39,10 +40,10 @@ async fn admin(router: &Started, path: &str) -> String {
 async fn the_map_is_given_and_watched() {
     let here = Upstream::named("a").await;
     let router = start(&[&here], &[]).await;
-    let mut client = ControlServiceClient::new(channel(&router).await);
+    let mut client = MapServiceClient::new(channel(&router).await);
     let got = client.get_map(GetMapRequest {}).await.unwrap().into_inner().map.unwrap();
     assert_eq!(CellMap::try_from(got).unwrap(), map());
-    let mut watch = client.watch_map(WatchMapRequest { known_epoch: 0 }).await.unwrap().into_inner();
+    let mut watch = client.watch_map(WatchMapRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.next().await.unwrap().unwrap().map.unwrap().epoch, 1);
     let next = map().next().build().unwrap();
     router.maps.send_replace(Arc::new(next));
@@ -60,7 +61,7 @@ async fn a_connection_with_an_open_stream_is_not_idle_and_without_one_it_is() {
     let router = start_with(config, map()).await;
     router.reaches(&["a"]).await;
     let mut sender = router.raw().await.ready().await.unwrap();
-    let watch = Request::post("http://x/cellmesh.control.v1.ControlService/WatchMap");
+    let watch = Request::post("http://x/cellmesh.control.v1.MapService/WatchMap");
     let watch = watch.header("content-type", "application/grpc").body(()).unwrap();
     let (response, mut request) = sender.send_request(watch, false).unwrap();
     request.send_data(mesh_layers::frame::encode(&[]), true).unwrap();

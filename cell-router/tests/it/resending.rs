@@ -161,3 +161,44 @@ async fn empty_data_frames_of_a_service_cost_nobody_a_call() {
         assert_eq!(answer.code(), Some(Code::Ok), "call {n}: {:?}", answer.status());
     }
 }
+
+#[tokio::test]
+async fn calls_wait_for_an_instance_that_is_replaced_where_they_are_told_to() {
+    let here = Upstream::named("old").await;
+    let mut config = config("a", &[here.address], &[]);
+    config.router.wait_for_instances_ms = 8000;
+    let router = start_with(config, map()).await;
+    router.reaches(&["a"]).await;
+    let address = here.kill().await;
+    // What is sent before the router hears of it may have been processed.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        // Half of them come through another cell's router.
+        let mut caller = if n % 2 == 0 { router.caller().await } else { router.peer_caller().await };
+        let extra = [("grpc-timeout", "10S"), ("cellmesh-peer-token", TOKEN), ("cellmesh-hops", "1")];
+        let extra = if n % 2 == 0 { extra[..1].to_vec() } else { extra.to_vec() };
+        calls.spawn(async move { call(&mut caller, "Put", &put(account("a", n)), &extra).await });
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    if let Some(early) = calls.try_join_next() {
+        panic!("it did not wait: {:?}", early.unwrap().status());
+    }
+    let again = Upstream::start_at(address, |asked| async move { asked.echo(&["new"]) }).await;
+    while let Some(answer) = calls.join_next().await {
+        assert_eq!(echoed(&answer.unwrap()), "new");
+    }
+    assert_eq!(again.seen().len(), 20, "each was sent once");
+
+    // Not longer than they were told to, nor than their deadline.
+    let address = again.kill().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut caller = router.caller().await;
+    let began = Instant::now();
+    let answer = call(&mut caller, "Put", &put(account("a", 0)), &[("grpc-timeout", "500m")]).await;
+    assert!(matches!(answer.code(), Some(Code::Unavailable | Code::DeadlineExceeded)), "{:?}", answer.status());
+    assert!(began.elapsed() < Duration::from_secs(4));
+    let quick = start_with(crate::support::config("a", &[address], &[]), map()).await;
+    let answer = call(&mut quick.caller().await, "Put", &put(account("a", 0)), &[("grpc-timeout", "10S")]).await;
+    assert_eq!(refused(&answer), (Code::Unavailable, "CELL_UNREACHABLE".into()));
+}

@@ -4,6 +4,7 @@ use crate::demo::{self, DemoArgs};
 use crate::lifeline;
 use crate::link::{Link, Route};
 use crate::operator;
+use crate::probe::{self, ProbeArgs};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Operator(operator::Command),
     /// Runs two regions on this machine until Ctrl-C
     Demo(DemoArgs),
+    /// Registers a member of the shop through the router and reads him back; exit code 1 if that fails
+    Probe(ProbeArgs),
     /// Carries TCP connections with the delay of a long way
     Link(LinkArgs),
 }
@@ -59,6 +62,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(if report.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Demo(args) => demo::run(args).await.map(|()| ExitCode::SUCCESS),
+        Command::Probe(args) => {
+            println!("{}", probe::run(&cli.router, cli.json, &args).await?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Link(args) => link(args).await.map(|()| ExitCode::SUCCESS),
     }
 }

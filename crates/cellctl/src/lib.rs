@@ -6,3 +6,5 @@ pub mod demo;
 pub mod lifeline;
 pub mod link;
 pub mod operator;
+mod probe;
+pub mod wanted;

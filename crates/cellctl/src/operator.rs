@@ -2,11 +2,13 @@
 
 mod check;
 mod explain;
+mod map_apply;
 mod map_show;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use mesh_proto::control_v1::control_service_client::ControlServiceClient;
+use map_apply::ApplyArgs;
+use mesh_proto::control_v1::{control_service_client::ControlServiceClient, map_service_client::MapServiceClient};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -36,6 +38,8 @@ pub enum Command {
 pub enum MapCommand {
     /// The map in force at the router
     Show,
+    /// Publish the version of a map's file that has the wanted cells; nobody's home changes
+    Apply(ApplyArgs),
 }
 
 /// What to print, and whether all is well.
@@ -54,15 +58,19 @@ pub struct Report {
 pub async fn run(address: &str, json: bool, command: Command) -> anyhow::Result<Report> {
     let well = |text| Report { text, well: true };
     match command {
-        Command::Map(MapCommand::Show) => Ok(well(map_show::run(connect(address).await?, json).await?)),
-        Command::Explain { key } => Ok(well(explain::run(connect(address).await?, json, key).await?)),
+        Command::Map(MapCommand::Show) => {
+            Ok(well(map_show::run(MapServiceClient::new(connect(address).await?), json).await?))
+        }
+        Command::Map(MapCommand::Apply(args)) => Ok(well(map_apply::run(&args, json).await?)),
+        Command::Explain { key } => Ok(well(explain::run(Client::new(connect(address).await?), json, key).await?)),
         Command::Check => check::run(address, json).await,
     }
 }
 
 type Client = ControlServiceClient<Channel>;
+type Maps = MapServiceClient<Channel>;
 
-async fn connect(address: &str) -> anyhow::Result<Client> {
+pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .ok()
         .filter(|endpoint| endpoint.uri().port().is_some() && endpoint.uri().path() == "/");
@@ -70,10 +78,10 @@ async fn connect(address: &str) -> anyhow::Result<Client> {
     let channel = endpoint.connect_timeout(CONNECT_LIMIT).connect().await.with_context(|| {
         format!("no router answers at {address}: is it running, and is this the front door? (--router HOST:PORT)")
     })?;
-    Ok(ControlServiceClient::new(channel))
+    Ok(channel)
 }
 
-fn request<T>(message: T) -> Request<T> {
+pub(crate) fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request

@@ -3,7 +3,7 @@
 mod disk;
 
 use crate::{FormatError, MapSource, Stamp, StoreError, format, format::Kind, publish};
-use cell_map::{CellMap, Guard, Incarnation, MapEpoch, Moved};
+use cell_map::{Admission, CellMap, Guard, Incarnation, MapEpoch, Moved, admit};
 use prost::Message;
 use std::{
     path::{Path, PathBuf},
@@ -71,6 +71,25 @@ impl FileStore {
     /// Like [`Self::publish`], or if the incarnation is not higher.
     pub fn adopt(&self, new: &CellMap, expected: MapEpoch, guard: Guard) -> Result<Moved, StoreError> {
         self.replace(new, Some(expected), guard, Some(new.incarnation()))
+    }
+
+    /// Takes over what another store published, so that this one is a copy of it: newer versions of one history, or a first
+    /// map. No guard stops it, for the publisher's has let it pass.
+    ///
+    /// # Errors
+    /// If the present map is damaged ([`Self::restore`] it first), or the disk fails; then the present map stays.
+    pub fn copy(&self, map: &CellMap) -> Result<Admission, StoreError> {
+        let _lock = disk::lock(&self.beside("lock"), self.lock_timeout)?;
+        let admission = match self.load() {
+            Ok(current) => admit(&current, map),
+            Err(StoreError::NotFound { .. }) => Admission::Newer,
+            Err(error) => return Err(error),
+        };
+        if admission == Admission::Newer {
+            self.write(&self.path, map)?;
+            self.write(&self.last_good_path(), map)?;
+        }
+        Ok(admission)
     }
 
     /// Puts the last good copy in the place of a map that is damaged or gone; leaves a sound map alone. Returns the map

@@ -94,11 +94,13 @@ fn a_pin_is_a_home_or_a_tombstone() {
 #[test]
 fn descriptor_set_keeps_options_and_imports() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let service = pool.get_service_by_name("cellmesh.control.v1.ControlService").unwrap();
     let policy = pool.get_extension_by_name("cellmesh.policy.v1.policy").unwrap();
-    assert_eq!(service.methods().len(), 5);
-    for method in service.methods() {
-        assert!(method.options().has_extension(&policy), "{} lost its policy", method.name());
+    for (name, methods) in [("ControlService", 3), ("MapService", 2)] {
+        let service = pool.get_service_by_name(&format!("cellmesh.control.v1.{name}")).unwrap();
+        assert_eq!(service.methods().len(), methods);
+        for method in service.methods() {
+            assert!(method.options().has_extension(&policy), "{} lost its policy", method.name());
+        }
     }
     assert!(pool.get_file_by_name("google/protobuf/descriptor.proto").is_some());
 }

@@ -101,6 +101,7 @@ pub struct Retry {
     resends: u8,
     repeated: bool,
     parks: u32,
+    waits_until: Option<Instant>,
 }
 
 impl Retry {
@@ -118,6 +119,7 @@ impl Retry {
             resends: 0,
             repeated: false,
             parks: 0,
+            waits_until: None,
         }
     }
 
@@ -126,6 +128,11 @@ impl Retry {
     #[must_use]
     pub const fn of_client(message_bytes: usize, repeatable: bool, deadline: Instant) -> Self {
         Self { patient: true, ..Self::new(0, message_bytes, repeatable, deadline) }
+    }
+
+    /// Until when a call that reached nobody waits for somebody to be there again, instead of ending soon; none: it does not.
+    pub const fn wait_until(&mut self, until: Option<Instant>) {
+        self.waits_until = until;
     }
 
     /// Whether the message must be kept after it was sent.
@@ -208,7 +215,11 @@ impl Retry {
 
     fn unseen(&mut self, now: Instant, chance: u64) -> Next {
         if self.resends >= MAX_RESENDS {
-            return Next::End(Ending::Unreachable);
+            let waits = self.waits_until.is_some_and(|until| now < until);
+            return match if waits { self.park(None, now, chance) } else { Next::End(Ending::Unreachable) } {
+                Next::End(_) => Next::End(Ending::Unreachable),
+                next => next,
+            };
         }
         self.resends += 1;
         let wait = if self.resends == 1 { Duration::ZERO } else { RESEND_WAIT * (1 << self.resends) };
@@ -277,6 +288,32 @@ mod tests {
         assert_eq!(Case::new(0, 10, true).next(&wrong("b", epochs(2, 1), false)), Next::End(Ending::Aborted));
         let moving = Outcome::Moving { retry_after: None, unprocessed: false };
         assert_eq!(Case::new(0, 10, true).next(&moving), Next::End(Ending::Aborted));
+    }
+
+    #[test]
+    fn what_reached_nobody_waits_only_as_long_as_it_is_told_to() {
+        let mut case = Case::new(1, 10, false);
+        case.retry.wait_until(Some(case.now + Duration::from_millis(500)));
+        let mut waited = Duration::ZERO;
+        loop {
+            match case.next(&Outcome::Unsent) {
+                Next::Resend(wait) | Next::Park(wait) => {
+                    waited += wait;
+                    case.now += wait;
+                }
+                next => break assert_eq!(next, Next::End(Ending::Unreachable)),
+            }
+        }
+        let longest = Duration::from_millis(500) + LONGEST_WAIT.mul_f64(1.2);
+        assert!(waited >= Duration::from_millis(500) && waited <= longest, "{waited:?}");
+
+        // Never beyond the deadline, and without a word at once.
+        let mut case = Case::new(1, 10, false);
+        case.retry.wait_until(Some(case.now + Duration::from_secs(9)));
+        case.now += Duration::from_millis(999);
+        for _ in 0..=MAX_RESENDS {
+            assert!(!matches!(case.next(&Outcome::Unsent), Next::Park(_)));
+        }
     }
 
     #[test]

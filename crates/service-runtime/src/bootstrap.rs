@@ -1,35 +1,18 @@
 //! What stands before a service starts: map, database, health, reflection.
 
 use crate::{
-    config::{Config, MapConfig},
+    config::Config,
     error::RuntimeError,
     metrics::Metrics,
     readiness::Readiness,
     service::{Parts, Service},
     status,
 };
-use map_store::{FileStore, MapWatch, WatchOptions, watch};
+use map_store::MapWatch;
 use mesh_policy::PolicyTable;
 use std::{collections::BTreeSet, sync::Arc};
 use storage::{Clock, Db, DbConfig, Standing, TxKind, TxObserver, TxOutcome, UserData, check_participants};
 use tonic_health::ServingStatus;
-
-/// The map in force, watched if configured so. Blocks on the file once.
-///
-/// # Errors
-/// If no file is configured, or it holds no map.
-pub async fn maps(config: &MapConfig) -> Result<MapWatch, RuntimeError> {
-    if config.file.as_os_str().is_empty() {
-        return Err(RuntimeError::Map("no file is given".into()));
-    }
-    let store = FileStore::open(&config.file);
-    let fault = |error: map_store::StoreError| RuntimeError::Map(error.to_string());
-    if config.watch {
-        watch(store, WatchOptions::default()).await.map_err(fault)
-    } else {
-        store.load().map(MapWatch::fixed).map_err(fault)
-    }
-}
 
 /// Counts transactions, and notes in the running call what they did to it.
 struct Observer(Metrics);

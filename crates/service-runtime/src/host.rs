@@ -8,6 +8,7 @@ use crate::{
     telemetry,
 };
 use clap::{CommandFactory, FromArgMatches};
+use mesh_policy::PolicyTable;
 use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -38,6 +39,10 @@ struct HostArgs {
     /// Services to run, separated by commas; default: `services.run`, else all
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     services: Vec<String>,
+    /// Writes the protos of the services, with all that they import and all options, for a router's `router.descriptor_sets`,
+    /// and ends
+    #[arg(long, value_name = "FILE")]
+    write_descriptor_set: Option<PathBuf>,
 }
 
 /// The whole story of a process that hosts any of these services.
@@ -47,7 +52,20 @@ pub fn main(name: &'static str, services: Vec<Box<dyn Service>>) -> ExitCode {
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    exit(name, start(name, services, &args))
+    exit(
+        name,
+        match &args.write_descriptor_set {
+            Some(file) => write_descriptor_set(file, &services),
+            None => start(name, services, &args),
+        },
+    )
+}
+
+fn write_descriptor_set(file: &Path, services: &[Box<dyn Service>]) -> Result<(), RuntimeError> {
+    let table = PolicyTable::from_descriptor_sets(services.iter().map(|service| service.descriptor_set()));
+    let table = table.map_err(|errors| RuntimeError::Policy(errors.to_string()))?;
+    let written = std::fs::write(file, table.file_descriptor_set_bytes());
+    written.map_err(|error| RuntimeError::System { what: "write the descriptor set", error })
 }
 
 fn start(name: &'static str, services: Vec<Box<dyn Service>>, args: &HostArgs) -> Result<(), RuntimeError> {

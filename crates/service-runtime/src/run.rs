@@ -8,6 +8,7 @@ use crate::{
     config::{Config, ListenConfig},
     context::{self, Clock, Context},
     error::RuntimeError,
+    maps::{self, Maps},
     mesh::{Hosted, MeshChannel, RouterAddress},
     metrics::Metrics,
     outbox,
@@ -20,6 +21,7 @@ use crate::{
 use map_store::MapWatch;
 use mesh_layers::{Listener, budget::ByteBudget, layer::limit::Limit};
 use mesh_policy::PolicyTable;
+use mesh_proto::control_v1::map_service_server::MapServiceServer;
 use serde::Serialize;
 use std::{net::SocketAddr, sync::Arc};
 use storage::SealKeys;
@@ -141,13 +143,13 @@ pub async fn run_with(
     }
     let readiness = Readiness::default();
     let started = readiness.gate("start");
-    let sets = services.iter().map(|service| service.descriptor_set());
+    let sets = services.iter().map(|service| service.descriptor_set()).chain([mesh_proto::FILE_DESCRIPTOR_SET]);
     let policies = PolicyTable::from_descriptor_sets(sets);
     let policies = Arc::new(policies.map_err(|errors| RuntimeError::Policy(errors.to_string()))?);
     let token = config.peer.token().map_err(RuntimeError::Value)?;
     let maps = match map {
         Some(map) => map,
-        None => bootstrap::maps(&config.map).await?,
+        None => maps::maps(&config.map).await?,
     };
     let db = bootstrap::database(&config, &services, &maps, &metrics, clock).await?;
 
@@ -180,7 +182,9 @@ pub async fn run_with(
         let started = service.start(&context, &mut parts);
         started.map_err(|error| RuntimeError::Service { service: name, error })?;
     }
+    // What is served for others only is not called from within.
     let names = parts.names.clone();
+    parts.serve(MapServiceServer::new(Maps::new(context.map.subscribe(), context.shutdown.clone())));
     let health = bootstrap::health(&mut parts, &readiness);
     bootstrap::reflection(&mut parts, &policies)?;
     let tasks = std::mem::take(&mut parts.tasks);

@@ -36,6 +36,21 @@ pub(crate) fn lab(passed: &Passed) -> anyhow::Result<()> {
     become_program(Command::new(bin_dir.join("lab")).args(&passed.args).env("CELLMESH_BIN_DIR", &bin_dir))
 }
 
+/// Builds the mesh, and more, as static programs that run in an empty image; returns their folder.
+pub(crate) fn static_mesh(profile: &str, more: &[&str]) -> anyhow::Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let packages = [&MESH[..], more].concat();
+    let mut command = cargo();
+    // With a target of their own the flags are not used for what runs while building.
+    command.args(["build", "--locked", "--bins", "--profile", profile, "--target", &target]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    if !command.status()?.success() {
+        bail!("building {} failed", packages.join(", "));
+    }
+    Ok(target_dir()?.join(target).join(profile))
+}
+
 fn build(profile: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--locked", "--bins", "--profile", profile]);

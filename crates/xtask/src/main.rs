@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod build;
+mod image;
+mod kube;
 mod layers;
 mod test;
 mod workspace;
@@ -26,6 +28,10 @@ enum Task {
     Soak(test::TestArgs),
     /// Builds with fat LTO and runs an experiment of the lab
     Lab(build::Passed),
+    /// Writes container images of static binaries, as archives for containerd, podman and docker
+    Image(image::ImageArgs),
+    /// Brings up a real Kubernetes, installs three cells, and looks whether they do what they promise (root, minutes)
+    KubeTest(kube::KubeArgs),
     /// Checks that dependencies point downward
     Layers,
 }
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args, test::Size::Small),
         Task::Soak(args) => test::run(&args, test::Size::Full),
         Task::Lab(args) => build::lab(&args).map(|()| true),
+        Task::Image(args) => image::run(&args).map(|()| true),
+        Task::KubeTest(args) => kube::run(&args),
         Task::Layers => layers::run().map(|summary| println!("{summary}")).map(|()| true),
     };
     match result {

@@ -1,10 +1,11 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
+mod chart;
 mod outcome;
 mod part;
 mod program;
 mod report;
-mod tool;
+pub(crate) mod tool;
 
 use crate::{build, workspace};
 use anyhow::{Context as _, bail};
@@ -132,6 +133,7 @@ impl Run {
                 None => Ok(Outcome::default()),
                 Some(mut buf) => check(buf.arg("lint")),
             }),
+            Part::Helm => self.timed("helm", |run| chart::run(&run.tools)),
             Part::Build => drop(self.bin_dir()),
             Part::Unit => self.programs("unit", |package| package != "lab" && package != "cellctl"),
             Part::Docs => self.timed("doctests", |run| {

@@ -1,6 +1,6 @@
 //! Where things are.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use cargo_metadata::{Metadata, MetadataCommand};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,4 +34,13 @@ pub(crate) fn metadata(dependencies: bool) -> anyhow::Result<Metadata> {
 /// Cargo's target folder.
 pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
     Ok(metadata(false)?.target_directory.into_std_path_buf())
+}
+
+/// What a command prints; an error with what it says if it fails.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("running {name}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(output.status.success(), "{}\n{}", text(&output.stderr).trim(), text(&output.stdout).trim());
+    Ok(text(&output.stdout))
 }

@@ -1,87 +1,69 @@
 //! The cluster's cell map.
 
 use super::Place;
+use crate::wanted::{Distance, Wanted, WantedCell};
 use anyhow::{Context as _, bail};
-use cell_map::{Cell, CellId, CellMap, Guard, Incarnation, MapDraft, RegionId};
+use cell_map::Incarnation;
 use std::path::Path;
 use std::time::Duration;
 
 /// Publishes a map of these places, unless the file holds it already. Cells found there keep their buckets and users: only
 /// their addresses may change.
 pub(super) fn publish(path: &Path, places: &[Place], rtt: Duration) -> anyhow::Result<()> {
-    let store = map_store::FileStore::open(path);
-    if !path.exists() {
-        store.publish(&first(places, rtt)?, None, Guard::default()).context("publishing the first map")?;
-        return Ok(());
+    if path.exists() {
+        let store = map_store::FileStore::open(path);
+        let current = store.load().with_context(|| format!("loading the map {}", path.display()))?;
+        let known: Vec<&str> = current.cells().iter().map(|cell| cell.id.as_str()).collect();
+        let wanted: Vec<&str> = places.iter().map(|place| place.id.as_str()).collect();
+        if known != wanted {
+            bail!(
+                "the data folder is that of the cells {}, not {}: choose the same --cells as then, or another --data",
+                known.join(", "),
+                wanted.join(", ")
+            );
+        }
     }
-    let current = store.load().with_context(|| format!("loading the map {}", path.display()))?;
-    if let Some(next) = successor(&current, places)? {
-        store.publish(&next, Some(current.epoch()), Guard::default()).context("publishing the cells' new addresses")?;
-    }
+    wanted(places, rtt).apply(path, Incarnation::new(1)).context("publishing the cells' map")?;
     Ok(())
 }
 
-/// The first version: buckets spread evenly, the first cell global.
-fn first(places: &[Place], rtt: Duration) -> anyhow::Result<CellMap> {
-    let mut draft = MapDraft::new(Incarnation::new(1));
-    for place in places {
-        draft.add_cell(cell(place)?)?;
-    }
-    draft.set_global_cell(&CellId::new(&places[0].id)?);
-    draft.spread_buckets()?;
-    let mut regions: Vec<RegionId> =
-        places.iter().map(|place| RegionId::new(&place.region)).collect::<Result<_, _>>()?;
+/// The first cell is the global one.
+fn wanted(places: &[Place], rtt: Duration) -> Wanted {
+    let mut regions: Vec<&String> = places.iter().map(|place| &place.region).collect();
     regions.sort_unstable();
     regions.dedup();
-    for (index, a) in regions.iter().enumerate() {
-        for b in &regions[index + 1..] {
-            draft.set_distance(a, b, rtt)?;
-        }
+    let rtt_ms = u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX);
+    let pairs = regions.iter().enumerate().flat_map(|(at, a)| regions[at + 1..].iter().map(move |b| [*a, *b]));
+    Wanted {
+        global: places[0].id.clone(),
+        cells: places.iter().map(cell).collect(),
+        distances: pairs.map(|pair| Distance { between: pair.map(Clone::clone), rtt_ms }).collect(),
     }
-    Ok(draft.build()?)
 }
 
-/// The version after `current` with the places' addresses; `None` if it has them already.
-fn successor(current: &CellMap, places: &[Place]) -> anyhow::Result<Option<CellMap>> {
-    let known: Vec<&str> = current.cells().iter().map(|cell| cell.id.as_str()).collect();
-    let wanted: Vec<&str> = places.iter().map(|place| place.id.as_str()).collect();
-    if known != wanted {
-        bail!(
-            "the data folder is that of the cells {}, not {}: choose the same --cells as then, or another --data",
-            known.join(", "),
-            wanted.join(", ")
-        );
-    }
-    let mut draft = current.next();
-    let mut changed = false;
-    for (place, known) in places.iter().zip(current.cells()) {
-        let (peer_endpoints, front_endpoints) = (vec![place.peer.to_string()], vec![place.front.to_string()]);
-        if known.peer_endpoints != peer_endpoints || known.front_endpoints != front_endpoints {
-            draft.set_cell(Cell { peer_endpoints, front_endpoints, ..known.clone() })?;
-            changed = true;
-        }
-    }
-    if changed { Ok(Some(draft.build()?)) } else { Ok(None) }
-}
-
-fn cell(place: &Place) -> anyhow::Result<Cell> {
-    Ok(Cell {
+fn cell(place: &Place) -> WantedCell {
+    WantedCell {
+        id: place.id.clone(),
+        region: place.region.clone(),
+        weight: 1,
+        draining: false,
         peer_endpoints: vec![place.peer.to_string()],
         front_endpoints: vec![place.front.to_string()],
-        ..Cell::new(CellId::new(&place.id)?, RegionId::new(&place.region)?)
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::place;
     use super::*;
+    use cell_map::RegionId;
 
     const RTT: Duration = Duration::from_millis(30);
 
     #[test]
     fn the_first_map_gives_each_cell_its_share_and_says_how_far_the_regions_are() {
-        let map = first(&place::lay_out(7000, 3), RTT).expect("a valid map");
+        let map = wanted(&place::lay_out(7000, 3), RTT).version(None, Incarnation::new(1));
+        let map = map.expect("a valid map").expect("the first one");
         assert_eq!(map.global_cell().id.as_str(), "bj-1");
         let buckets: Vec<_> =
             map.cells().iter().filter_map(|c| map.index_of(&c.id)).map(|i| map.bucket_count(i)).collect();

@@ -1,12 +1,12 @@
 //! `check`.
 
-use super::{Report, connect, refused, request, to_json};
+use super::{Client, Report, connect, refused, request, to_json};
 use mesh_proto::control_v1::{Check, CheckMeshRequest};
 use serde_json::json;
 
 /// Being unable to ask the router is the answer's first failed check, not an error.
 pub(super) async fn run(address: &str, as_json: bool) -> anyhow::Result<Report> {
-    let checks = match connect(address).await {
+    let checks = match connect(address).await.map(Client::new) {
         Ok(mut client) => {
             let response = client.check_mesh(request(CheckMeshRequest {})).await;
             response.map_err(|status| refused(&status))?.into_inner().checks

@@ -1,12 +1,12 @@
 //! `map show`.
 
-use super::{Client, refused, request, to_json};
+use super::{Maps, refused, request, to_json};
 use anyhow::Context as _;
 use cell_map::{BUCKET_COUNT, CellMap};
 use mesh_proto::control_v1::GetMapRequest;
 use serde_json::json;
 
-pub(super) async fn run(mut client: Client, as_json: bool) -> anyhow::Result<String> {
+pub(super) async fn run(mut client: Maps, as_json: bool) -> anyhow::Result<String> {
     let response = client.get_map(request(GetMapRequest {})).await;
     let map = response.map_err(|status| refused(&status))?.into_inner().map.context("the router sent no map")?;
     let map =

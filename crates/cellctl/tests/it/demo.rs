@@ -209,6 +209,43 @@ fn each_line_to_paste_works_as_it_stands() {
 }
 
 #[test]
+fn a_probe_is_written_and_read_and_a_lost_map_goes_on_from_a_router() {
+    let Some(program) = program() else { return };
+    let (port_base, _claim) = free_ports();
+    let mut demo = Demo::ready(&program, port_base, &["--no-load"]);
+    let door = format!("127.0.0.1:{port_base}");
+    let run = |args: &[&str]| {
+        let output = Command::new(&program).args(["--router", &door, "--json"]).args(args).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (well, said) = run(&["probe", "--cell", "bj-1"]);
+    assert!(well && said.contains(r#""read":{"cell":"bj-1","hops":"0"}"#), "{said}");
+    let (well, said) = run(&["probe", "--cell", "sh-1"]);
+    assert!(!well && said.contains("not in sh-1"), "{said}");
+
+    let folder = demo.temporary.path().join("map");
+    let (cells, file) = (folder.join("cells.json"), folder.join("map.pb"));
+    let cell = |id: &str, region: &str| {
+        format!(
+            r#"{{"id": "{id}", "region": "{region}", "peer_endpoints": ["{id}:7002"], "front_endpoints": ["{id}:7000"]}}"#
+        )
+    };
+    fs::create_dir(&folder).expect("a folder");
+    let text = format!(r#"{{"global": "bj-1", "cells": [{}, {}]}}"#, cell("bj-1", "beijing"), cell("sh-1", "shanghai"));
+    fs::write(&cells, text).expect("a file");
+    let (cells, file) = (cells.to_string_lossy(), file.to_string_lossy());
+    // Nobody listens at the first address.
+    let from = ["--restore-from", "127.0.0.1:1", "--restore-from", &door];
+    let (well, said) = run(&[&["map", "apply", &cells, "--file", &file], &from[..]].concat());
+    let goes_on = said.contains(r#""epoch": 2"#) && said.contains(r#""incarnation": 1,"#);
+    assert!(well && goes_on, "the demo's map is the first of incarnation 1: {said}");
+    fs::remove_dir_all(&folder).expect("removed");
+    demo.interrupt();
+    assert!(demo.wait().success());
+}
+
+#[test]
 fn its_processes_do_not_outlive_it() {
     let Some(program) = program() else { return };
     let (port_base, _claim) = free_ports();

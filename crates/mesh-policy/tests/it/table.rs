@@ -21,6 +21,7 @@ fn our_own_protos_are_sound_and_wholly_annotated() {
         table.services().collect::<Vec<_>>(),
         [
             "cellmesh.control.v1.ControlService",
+            "cellmesh.control.v1.MapService",
             "shop.campaign.v1.CampaignReplicationService",
             "shop.campaign.v1.CampaignService",
             "shop.catalog.v1.CatalogReplicationService",

@@ -63,11 +63,14 @@ pub struct MapConfig {
     pub file: PathBuf,
     /// Whether newer versions are taken over while running.
     pub watch: bool,
+    /// Front doors (`host:port`) of routers and services that have the map, the preferred one first: the file is a copy of
+    /// theirs, kept up to date while one of them answers. None: somebody else writes the file.
+    pub upstream: Vec<String>,
 }
 
 impl Default for MapConfig {
     fn default() -> Self {
-        Self { file: PathBuf::new(), watch: true }
+        Self { file: PathBuf::new(), watch: true, upstream: Vec::new() }
     }
 }
 

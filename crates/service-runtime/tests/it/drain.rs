@@ -4,6 +4,7 @@ use crate::{
     notes::{MISBEHAVE, MisbehaveRequest, Notes},
     world::{World, eventually, http1},
 };
+use mesh_proto::control_v1::{WatchMapRequest, map_service_client::MapServiceClient};
 use std::{sync::Arc, time::Duration};
 use testkit::call::Caller;
 use tokio::sync::Notify;
@@ -48,4 +49,15 @@ async fn a_drain_ends_when_its_grace_is_over() {
     assert!(metrics.encode().contains(cut), "a call that is cut is counted before the end: {}", metrics.encode());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(call.await.unwrap().is_err(), "the call was cut");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_nobody_who_watches_the_map() {
+    let world = World::with(Notes::default(), |_| {}).await;
+    let mut client = MapServiceClient::connect(format!("http://{}", world.running.bound().front)).await.unwrap();
+    let mut watch = client.watch_map(WatchMapRequest::default()).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some_and(|message| message.map.is_some()));
+    world.running.shutdown();
+    assert!(watch.message().await.expect("it is ended, not cut").is_none());
+    world.running.wait().await.unwrap();
 }

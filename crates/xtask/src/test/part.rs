@@ -18,6 +18,8 @@ pub(super) enum Part {
     Deny,
     /// Style of the .proto files
     Buf,
+    /// The chart: lint, rendering, schemas, what it refuses
+    Helm,
     /// Release binaries
     Build,
     /// Tests of single crates
@@ -44,6 +46,7 @@ impl Part {
         match self {
             Self::Deny => tool == Tool::CargoDeny,
             Self::Buf => tool == Tool::Buf,
+            Self::Helm => matches!(tool, Tool::Helm | Tool::Kubeconform),
             Self::E2e | Self::Demo => tool == Tool::Grpcurl,
             Self::Fmt
             | Self::Layers

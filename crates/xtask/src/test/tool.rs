@@ -10,23 +10,29 @@ use std::process::{Command, Stdio};
 
 /// A tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tool {
+pub(crate) enum Tool {
     /// Calls gRPC services by reflection.
     Grpcurl,
     /// Lints .proto files.
     Buf,
     /// Licences, duplicates, bans, sources.
     CargoDeny,
+    /// Renders and installs charts.
+    Helm,
+    /// Checks objects against schemas.
+    Kubeconform,
 }
 
 impl Tool {
-    pub const ALL: [Self; 3] = [Self::Grpcurl, Self::Buf, Self::CargoDeny];
+    pub const ALL: [Self; 5] = [Self::Grpcurl, Self::Buf, Self::CargoDeny, Self::Helm, Self::Kubeconform];
 
     fn name(self) -> &'static str {
         match self {
             Self::Grpcurl => "grpcurl",
             Self::Buf => "buf",
             Self::CargoDeny => "cargo-deny",
+            Self::Helm => "helm",
+            Self::Kubeconform => "kubeconform",
         }
     }
 
@@ -35,6 +41,8 @@ impl Tool {
             Self::Grpcurl => "1.9.4",
             Self::Buf => "1.75.0",
             Self::CargoDeny => "0.20.2",
+            Self::Helm => "3.22.0",
+            Self::Kubeconform => "0.8.0",
         }
     }
 
@@ -44,6 +52,8 @@ impl Tool {
             Self::Grpcurl => "bin/grpcurl",
             Self::Buf => "node_modules/.bin/buf",
             Self::CargoDeny => "bin/cargo-deny",
+            Self::Helm => "bin/helm",
+            Self::Kubeconform => "bin/kubeconform",
         }
     }
 
@@ -51,12 +61,9 @@ impl Tool {
     fn installer(self, into: &Path) -> (Command, &'static str) {
         let version = self.version();
         match self {
-            Self::Grpcurl => {
-                let mut go = Command::new("go");
-                go.args(["install", &format!("github.com/fullstorydev/grpcurl/cmd/grpcurl@v{version}")]);
-                go.env("GOBIN", into.join("bin")).env("CGO_ENABLED", "0");
-                (go, "install Go 1.24 or later")
-            }
+            Self::Grpcurl => go_install("github.com/fullstorydev/grpcurl/cmd/grpcurl", version, into),
+            Self::Helm => go_install("helm.sh/helm/v3/cmd/helm", version, into),
+            Self::Kubeconform => go_install("github.com/yannh/kubeconform/cmd/kubeconform", version, into),
             Self::Buf => {
                 let mut npm = Command::new("npm");
                 npm.args(["install", "--no-audit", "--no-fund", "--loglevel", "error", "--prefix"]).arg(into);
@@ -78,6 +85,13 @@ impl Tool {
     }
 }
 
+fn go_install(package: &str, version: &str, into: &Path) -> (Command, &'static str) {
+    let mut go = Command::new("go");
+    go.args(["install", "-ldflags", "-s -w", &format!("{package}@v{version}")]);
+    go.env("GOBIN", into.join("bin")).env("CGO_ENABLED", "0");
+    (go, "install Go 1.24 or later")
+}
+
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name(), self.version())
@@ -86,7 +100,7 @@ impl fmt::Display for Tool {
 
 /// The folder of installed tools.
 #[derive(Debug)]
-pub(super) struct Toolbox {
+pub(crate) struct Toolbox {
     folder: PathBuf,
 }
 
@@ -101,6 +115,11 @@ impl Toolbox {
         Ok(Self { folder: cache.join("tools") })
     }
 
+    /// Where else something is kept: a folder beside the tools.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.with_file_name(name)
+    }
+
     pub fn has(&self, tool: Tool) -> bool {
         self.program(tool).is_file()
     }
@@ -111,27 +130,41 @@ impl Toolbox {
             return Ok(());
         }
         println!("installing {tool}");
-        let own = self.own_folder(tool);
-        let new = self.folder.join(format!("new-{}-{}", tool.name(), std::process::id()));
-        fs::create_dir_all(&new).with_context(|| format!("making {}", new.display()))?;
-        let (mut command, hint) = tool.installer(&new);
-        let name = command.get_program().to_string_lossy().into_owned();
-        let result = match command.stdin(Stdio::null()).status() {
-            Err(error) => Err(anyhow::anyhow!("`{name}` does not run ({error}): {hint}")),
-            Ok(status) if !status.success() => Err(anyhow::anyhow!("`{name}` ended with {status}: {hint}")),
-            Ok(_) if !new.join(tool.program()).is_file() => {
-                Err(anyhow::anyhow!("`{name}` installed no {}", tool.program()))
-            }
-            Ok(_) => Ok(()),
+        let fill = |new: &Path| {
+            let (mut command, hint) = tool.installer(new);
+            let name = command.get_program().to_string_lossy().into_owned();
+            let result = match command.stdin(Stdio::null()).status() {
+                Err(error) => Err(anyhow::anyhow!("`{name}` does not run ({error}): {hint}")),
+                Ok(status) if !status.success() => Err(anyhow::anyhow!("`{name}` ended with {status}: {hint}")),
+                Ok(_) if !new.join(tool.program()).is_file() => {
+                    Err(anyhow::anyhow!("`{name}` installed no {}", tool.program()))
+                }
+                Ok(_) => Ok(()),
+            };
+            // Build products are of no further use.
+            let _ = fs::remove_dir_all(new.join("target"));
+            result
         };
-        // Build products are of no further use.
-        let _ = fs::remove_dir_all(new.join("target"));
-        if let Err(error) = result {
+        let own = self.own_folder(tool);
+        // It lacks the program.
+        let _ = fs::remove_dir_all(&own);
+        self.folder(&format!("{}-{}", tool.name(), tool.version()), fill).map(drop)
+    }
+
+    /// A folder of the cache; if it is missing it is filled beside its place and then moved there as a whole.
+    pub fn folder(&self, name: &str, fill: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
+        let own = self.folder.join(name);
+        if own.is_dir() {
+            return Ok(own);
+        }
+        let new = self.folder.join(format!("new-{name}-{}", std::process::id()));
+        fs::create_dir_all(&new).with_context(|| format!("making {}", new.display()))?;
+        if let Err(error) = fill(&new) {
             let _ = fs::remove_dir_all(&new);
             return Err(error);
         }
-        let _ = fs::remove_dir_all(&own);
-        fs::rename(&new, &own).with_context(|| format!("moving {tool} to {}", own.display()))
+        fs::rename(&new, &own).with_context(|| format!("moving {name} to {}", own.display()))?;
+        Ok(own)
     }
 
     /// A command of the tool in the workspace's root; `None` if it could not be installed, which was reported.

@@ -3,9 +3,8 @@
 use cell_map::{Cell, CellId, CellMap, Incarnation, MapDraft, RegionId};
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use mesh_proto::control_v1::{
-    CellInstances, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, GetMapRequest,
-    GetMapResponse, Instance, Instances, Restrictions, WatchMapRequest, WatchMapResponse, WatchMeshRequest,
-    WatchMeshResponse, control_service_server::ControlService,
+    CellInstances, CheckMeshRequest, CheckMeshResponse, ExplainKeyRequest, ExplainKeyResponse, Instance, Instances,
+    Restrictions, WatchMeshRequest, WatchMeshResponse, control_service_server::ControlService,
 };
 use shop_proto::member_v1::{
     BatchGetMembersRequest, BatchGetMembersResponse, GetMemberRequest, GetMemberResponse, Member, MemberResult,
@@ -81,17 +80,7 @@ impl Tells {
 
 #[async_trait]
 impl ControlService for Tells {
-    type WatchMapStream = BoxStream<'static, Result<WatchMapResponse, Status>>;
     type WatchMeshStream = BoxStream<'static, Result<WatchMeshResponse, Status>>;
-
-    async fn get_map(&self, _: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
-        Ok(Response::new(GetMapResponse { map: Some((&self.map).into()) }))
-    }
-
-    async fn watch_map(&self, _: Request<WatchMapRequest>) -> Result<Response<Self::WatchMapStream>, Status> {
-        let first = WatchMapResponse { map: Some((&self.map).into()) };
-        Ok(Response::new(stream::iter([Ok(first)]).chain(stream::pending()).boxed()))
-    }
 
     async fn watch_mesh(&self, _: Request<WatchMeshRequest>) -> Result<Response<Self::WatchMeshStream>, Status> {
         let opened = Instant::now();

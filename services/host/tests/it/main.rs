@@ -5,6 +5,7 @@ mod audit;
 mod batches;
 mod campaigns;
 mod cell;
+mod chart;
 mod feeds;
 mod follows;
 mod inputs;

@@ -1,0 +1,248 @@
+//! The cells of `k8s/example`, installed by the chart.
+
+use super::lab::{Lab, with_config};
+use crate::{
+    test::tool::{Tool, Toolbox},
+    workspace::output,
+};
+use anyhow::{Context as _, bail, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The cells; the first one is global. Each is a release `cellmesh` in a namespace of its own.
+pub(super) const CELLS: [&str; 3] = ["bj-1", "sh-1", "sh-2"];
+const RELEASE: &str = "cellmesh";
+const EXAMPLE: &str = "k8s/example";
+/// Longest wait for pods.
+const READY: &str = "300s";
+/// As the chart's images run.
+const USER: u32 = 65532;
+
+/// The running cells.
+pub(super) struct Cells<'l> {
+    lab: &'l Lab,
+    helm: PathBuf,
+    grpcurl: PathBuf,
+    bin_dir: PathBuf,
+}
+
+/// An answer, as grpcurl shows it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub body: Value,
+    headers: String,
+}
+
+impl Answer {
+    /// A header of the response.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let prefix = format!("{name}: ");
+        self.headers.lines().find_map(|line| line.strip_prefix(&prefix))
+    }
+}
+
+pub(super) fn namespace(cell: &str) -> String {
+    format!("cellmesh-{cell}")
+}
+
+impl<'l> Cells<'l> {
+    /// Installs everything that the example has, and waits until it is ready.
+    pub fn install(tools: &Toolbox, lab: &'l Lab, bin_dir: PathBuf) -> anyhow::Result<Self> {
+        let program = |tool| {
+            let command = tools.command(tool).context("a tool is missing")?;
+            anyhow::Ok(PathBuf::from(command.get_program()))
+        };
+        let cells = Self { lab, helm: program(Tool::Helm)?, grpcurl: program(Tool::Grpcurl)?, bin_dir };
+        cells.kubectl(&["apply", "-f", &format!("{EXAMPLE}/namespaces.yaml")])?;
+        cells.apply(&volumes()?)?;
+        cells.secrets()?;
+        cells.kubectl(&["apply", "-f", &format!("{EXAMPLE}/jaeger.yaml")])?;
+        for cell in CELLS {
+            cells.helm("install", cell, "1", false)?;
+        }
+        for cell in CELLS {
+            cells.ready(cell)?;
+        }
+        cells.kubectl(&["-n", "tracing", "rollout", "status", "deployment/jaeger", "--timeout", READY])?;
+        Ok(cells)
+    }
+
+    /// A program of the images, for this machine.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin_dir.join(name)
+    }
+
+    /// Each namespace gets the mesh's secrets.
+    fn secrets(&self) -> anyhow::Result<()> {
+        let mut random = [0; 56];
+        File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let token: String = random[..24].iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = BASE64_STANDARD.encode(&random[24..]);
+        for cell in CELLS {
+            let token = format!("--from-literal=peer-token={token}");
+            let keys = format!("--from-literal=seal-keys=[{{id=1,secret=\"{key}\"}}]");
+            let name = ["create", "secret", "generic", "cellmesh-secrets"];
+            self.kubectl(&[&["-n", &namespace(cell)], &name[..], &[&token, &keys]].concat())?;
+        }
+        Ok(())
+    }
+
+    /// `helm install` or `helm upgrade` of a cell.
+    pub fn helm(&self, what: &str, cell: &str, tag: &str, wait: bool) -> anyhow::Result<String> {
+        let values = format!("{EXAMPLE}/values-{cell}.yaml");
+        let tag = format!("image.tag={tag}");
+        let set = ["--values", &values, "--set-string", &tag, "--set", "persistence.storageClass=lab"];
+        let mut command = self.command(cell, &[what, RELEASE, "helm/cellmesh"]);
+        command.args(set);
+        if wait {
+            command.args(["--wait", "--timeout", READY]);
+        }
+        output(&mut command)
+    }
+
+    /// Another command of helm, about a cell's release.
+    pub fn release(&self, cell: &str, args: &[&str]) -> anyhow::Result<String> {
+        output(&mut self.command(cell, args))
+    }
+
+    fn command(&self, cell: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.helm);
+        command.args(args).args(["--namespace", &namespace(cell)]);
+        with_config(command)
+    }
+
+    pub fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
+        output(&mut self.lab.kubectl(args))
+    }
+
+    /// `kubectl apply` of a text.
+    pub fn apply(&self, objects: &str) -> anyhow::Result<()> {
+        let mut child = self.lab.kubectl(&["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        child.stdin.take().context("kubectl has no standard input")?.write_all(objects.as_bytes())?;
+        ensure!(child.wait()?.success(), "kubectl apply failed");
+        Ok(())
+    }
+
+    /// Waits until a cell's pods are ready.
+    pub fn ready(&self, cell: &str) -> anyhow::Result<()> {
+        for workload in ["statefulset/cellmesh-services", "deployment/cellmesh-router"] {
+            let namespace = namespace(cell);
+            let result = self.kubectl(&["-n", &namespace, "rollout", "status", workload, "--timeout", READY]);
+            if let Err(error) = result {
+                let pods = self.kubectl(&["-n", &namespace, "get", "pods", "-o", "wide"]).unwrap_or_default();
+                let events = self.kubectl(&["-n", &namespace, "get", "events"]).unwrap_or_default();
+                bail!("{workload} of {cell}: {error:#}\n{pods}\n{events}");
+            }
+        }
+        Ok(())
+    }
+
+    /// `ClusterIP:PORT` of a cell's front door, which this machine reaches.
+    pub fn front(&self, cell: &str) -> anyhow::Result<String> {
+        Ok(format!("{}:7000", self.cluster_ip(cell, "cellmesh-router")?))
+    }
+
+    /// A Service's address, which this machine reaches.
+    pub fn cluster_ip(&self, cell: &str, service: &str) -> anyhow::Result<String> {
+        let path = "jsonpath={.spec.clusterIP}";
+        self.kubectl(&["-n", &namespace(cell), "get", "service", service, "-o", path])
+    }
+
+    /// A call at a door.
+    ///
+    /// # Errors
+    /// With the status, if it is refused.
+    pub fn call(&self, door: &str, method: &str, message: &Value, headers: &[&str]) -> anyhow::Result<Answer> {
+        let mut command = Command::new(&self.grpcurl);
+        command.args(["-plaintext", "-v", "-max-time", "20"]);
+        command.args(headers.iter().flat_map(|header| ["-H", header]));
+        let text = output(command.args(["-d", &message.to_string(), door, method]))?;
+        let (headers, rest) = text.split_once("Response contents:").context("no response")?;
+        let (body, _) = rest.split_once("\nResponse trailers").context("no end of the response")?;
+        Ok(Answer { body: serde_json::from_str(body.trim())?, headers: headers.to_owned() })
+    }
+
+    /// `GET` of a pod or service, by the API server.
+    pub fn get(&self, namespace: &str, kind: &str, name: &str, path: &str) -> anyhow::Result<String> {
+        self.kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{namespace}/{kind}/{name}/proxy{path}")])
+    }
+
+    /// Names of a cell's pods of a component.
+    pub fn pods(&self, cell: &str, component: &str) -> anyhow::Result<Vec<String>> {
+        let selector = format!("app.kubernetes.io/component={component}");
+        let names = self.kubectl(&["-n", &namespace(cell), "get", "pods", "-l", &selector, "-o", "name"])?;
+        Ok(names.lines().map(|name| name.trim_start_matches("pod/").to_owned()).collect())
+    }
+
+    /// Starts shoppers in the cluster (`lab shoppers`), who call at these cells' doors.
+    pub fn shoppers(&self, name: &str, cells: &[&str], calls: usize, seconds: u32) -> anyhow::Result<()> {
+        let doors: Vec<String> =
+            cells.iter().map(|cell| format!("cellmesh-router.{}.svc:7000", namespace(cell))).collect();
+        self.apply(&format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: tracing}}, spec: {{restartPolicy: Never, \
+             automountServiceAccountToken: false, \
+             securityContext: {{runAsNonRoot: true, runAsUser: {USER}, seccompProfile: {{type: RuntimeDefault}}}}, \
+             containers: [{{name: lab, image: 'localhost/cellmesh/lab:1', \
+             args: [shoppers, '--doors={}', '--calls={calls}', '--seconds={seconds}', '--pace-ms=200'], \
+             securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, \
+             capabilities: {{drop: [ALL]}}}}}}]}}}}",
+            doors.join(",")
+        ))?;
+        self.until("the shoppers begin", || Ok(self.log(name).contains("shoppers begin")))
+    }
+
+    /// Waits for the shoppers' end, and tells what came of it. What happens to the mesh must have happened before that.
+    pub fn shopped(&self, name: &str) -> anyhow::Result<()> {
+        let phase = || self.kubectl(&["-n", "tracing", "get", "pod", name, "-o", "jsonpath={.status.phase}"]);
+        let early = phase()? == "Succeeded";
+        self.until("the shoppers end", || Ok(matches!(phase()?.as_str(), "Succeeded" | "Failed")))?;
+        let log = self.log(name);
+        println!("figure: {name} {}", log.lines().find(|line| line.starts_with('{')).unwrap_or_default());
+        ensure!(phase()? == "Succeeded", "shoppers failed: {log}");
+        ensure!(!early, "the shoppers ended before all had happened");
+        Ok(())
+    }
+
+    fn log(&self, name: &str) -> String {
+        self.kubectl(&["-n", "tracing", "logs", name]).unwrap_or_default()
+    }
+
+    /// Waits for something, ten minutes at most.
+    pub fn until(&self, what: &str, mut there: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let limit = Instant::now() + Duration::from_secs(600);
+        while !there()? {
+            ensure!(Instant::now() < limit, "in vain: {what}");
+            thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+}
+
+/// A volume for each cell: the lab provides none by itself.
+fn volumes() -> anyhow::Result<String> {
+    let mut text = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: lab}, \
+                    provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}\n"
+        .to_owned();
+    for cell in CELLS {
+        let folder = Path::new("/tmp/kube-lab/volumes").join(cell);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        chown(&folder, Some(USER), Some(USER))?;
+        text += &format!(
+            "---\n{{apiVersion: v1, kind: PersistentVolume, metadata: {{name: {cell}}}, spec: {{storageClassName: lab, \
+             capacity: {{storage: 2Gi}}, accessModes: [ReadWriteOnce], persistentVolumeReclaimPolicy: Retain, \
+             claimRef: {{namespace: {}, name: data-cellmesh-services-0}}, hostPath: {{path: {}}}}}}}\n",
+            namespace(cell),
+            folder.display()
+        );
+    }
+    Ok(text)
+}

@@ -1,0 +1,65 @@
+//! What the cells promise, each looked at from outside.
+
+mod apart;
+mod loss;
+mod routing;
+mod traces;
+
+use super::{
+    Promise,
+    cells::{CELLS, Cells, namespace},
+};
+use anyhow::ensure;
+
+/// Looks whether a promise is kept.
+pub(super) fn look(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
+    match promise {
+        Promise::Routing => routing::look(cells),
+        Promise::Traces => traces::look(cells),
+        Promise::Apart => apart::look(cells),
+        Promise::Restarts => restarts(cells, calls),
+        Promise::GlobalLost => loss::look(cells, calls),
+        Promise::Uninstall => uninstall(cells),
+    }
+}
+
+/// Routers, then services and images, under a load of their own each.
+fn restarts(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
+    cells.shoppers("routers-deleted", &CELLS, calls, 120)?;
+    for cell in CELLS {
+        for pod in cells.pods(cell, "router")? {
+            cells.kubectl(&["-n", &namespace(cell), "delete", "pod", &pod])?;
+            cells.ready(cell)?;
+        }
+    }
+    cells.shopped("routers-deleted")?;
+    cells.shoppers("services-deleted", &CELLS, calls, 60)?;
+    for cell in CELLS {
+        cells.kubectl(&["-n", &namespace(cell), "delete", "pod", "cellmesh-services-0"])?;
+        cells.ready(cell)?;
+    }
+    cells.shopped("services-deleted")?;
+    cells.shoppers("upgraded", &CELLS, calls, 150)?;
+    for cell in CELLS {
+        cells.helm("upgrade", cell, "2", true)?;
+        cells.ready(cell)?;
+    }
+    cells.shopped("upgraded")
+}
+
+fn uninstall(cells: &Cells<'_>) -> anyhow::Result<()> {
+    for cell in CELLS {
+        let notes = cells.release(cell, &["get", "notes", "cellmesh"])?;
+        cells.release(cell, &["uninstall", "cellmesh", "--wait"])?;
+        let selector = ["-l", "app.kubernetes.io/instance=cellmesh", "-o", "name"];
+        let kinds =
+            "all,configmaps,secrets,persistentvolumeclaims,networkpolicies,poddisruptionbudgets,serviceaccounts";
+        let left = || cells.kubectl(&[&["-n", &namespace(cell), "get", kinds], &selector[..]].concat());
+        cells.until("pods end", || Ok(!left()?.contains("pod/")))?;
+        let left = left()?;
+        let claim = "persistentvolumeclaim/data-cellmesh-services-0";
+        ensure!(left.trim() == claim, "what is left of {cell}: {left}");
+        ensure!(notes.contains("persistentvolumeclaim data-cellmesh-services-0"), "NOTES names no claim: {notes}");
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+{{/* The processes' configuration files. */}}
+
+{{- define "cellmesh.routerConfig" -}}
+{{- $fullname := include "cellmesh.fullname" . -}}
+{{- $fronts := include "cellmesh.serviceFronts" . | fromJsonArray -}}
+{{ include "cellmesh.config" (list . (concat $fronts .Values.map.upstream)) }}
+[router]
+workers = {{ .Values.router.workers }}
+wait_for_instances_ms = {{ mul .Values.router.waitForInstanceSeconds 1000 }}
+descriptor_sets = ["/usr/share/cellmesh/shop.binpb"]
+{{- range include "cellmesh.workloads" . | fromJsonArray }}
+[[router.instances]]
+address = "{{ $fullname }}-{{ .name }}.{{ $.Release.Namespace }}.svc:7002"
+front = "{{ $fullname }}-{{ .name }}.{{ $.Release.Namespace }}.svc:7000"
+{{- with .hosts }}
+services = {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes (list context index workload). The first workload of the global cell has the map; others copy it. */}}
+{{- define "cellmesh.servicesConfig" -}}
+{{- $context := index . 0 -}}
+{{- $values := $context.Values -}}
+{{- $keeper := include "cellmesh.serviceFronts" $context | fromJsonArray | first -}}
+{{- $routers := include "cellmesh.routerFront" $context -}}
+{{- $upstream := concat $values.map.upstream (list $routers) -}}
+{{- if $values.cell.global -}}
+{{- $upstream = ternary list (list $keeper $routers) (eq (index . 1 | int) 0) -}}
+{{- end -}}
+{{ include "cellmesh.config" (list $context $upstream) }}
+[services]
+run = {{ (index . 2).run | toJson }}
+router_peer = "{{ include "cellmesh.routerPeer" $context }}"
+[database]
+path = "/var/lib/cellmesh/cell.db"
+[catalog]
+seed = {{ and $values.cell.global $values.services.seed }}
+[campaign]
+seed = {{ and $values.cell.global $values.services.seed }}
+{{- end -}}
