@@ -123,14 +123,20 @@ pub fn bin_dir() -> anyhow::Result<PathBuf> {
     const BUILD: &str = "build them with: cargo build --release -p cell-router -p cell-services -p cellctl";
     let dir = match std::env::var_os("CELLMESH_BIN_DIR") {
         Some(dir) => PathBuf::from(dir),
-        None => {
-            let program = std::env::current_exe().context("asking for the path of the running program")?;
-            let target = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-            target.with_context(|| format!("{} is in no target folder", program.display()))?.join("release")
-        }
+        None => target_dir()?.join("release"),
     };
     require_binaries(&dir).context(BUILD)?;
     Ok(dir)
+}
+
+/// Cargo's target folder that the running test or program was built into.
+///
+/// # Errors
+/// If it lies in none.
+pub fn target_dir() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("asking for the path of the running program")?;
+    let target = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    Ok(target.with_context(|| format!("{} is in no target folder", program.display()))?.to_owned())
 }
 
 fn require_binaries(dir: &Path) -> anyhow::Result<()> {

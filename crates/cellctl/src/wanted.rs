@@ -105,24 +105,11 @@ impl Wanted {
         Ok((!diff(current, &next).is_empty()).then_some(next))
     }
 
-    /// Publishes that version in a file. Returns what the file held and what it holds now.
+    /// Publishes that version in a file, or with `dry_run` only makes it. Returns what the file held, and that version.
     ///
     /// # Errors
     /// As [`Self::version`], or if the file is damaged or cannot be written.
-    pub fn apply(&self, path: &Path, first: Incarnation) -> anyhow::Result<(Option<CellMap>, CellMap)> {
-        self.apply_or_show(path, first, false)
-    }
-
-    /// [`Self::apply`]; with `dry_run` the file is only read.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
-    pub fn apply_or_show(
-        &self,
-        path: &Path,
-        first: Incarnation,
-        dry_run: bool,
-    ) -> anyhow::Result<(Option<CellMap>, CellMap)> {
+    pub fn apply(&self, path: &Path, first: Incarnation, dry_run: bool) -> anyhow::Result<(Option<CellMap>, CellMap)> {
         let store = FileStore::open(path);
         let current = match store.load() {
             Ok(map) => Some(map),
@@ -188,7 +175,7 @@ mod tests {
     }
 
     fn apply(wanted: &Wanted, path: &Path) -> anyhow::Result<CellMap> {
-        Ok(wanted.apply(path, Incarnation::new(5))?.1)
+        Ok(wanted.apply(path, Incarnation::new(5), false)?.1)
     }
 
     #[test]

@@ -63,10 +63,13 @@ impl Page {
     }
 }
 
-type Parts = (GetMemberResponse, GetWalletResponse, ListOrdersResponse, ListActivitiesResponse, ListFollowingResponse);
-
-/// Activities come by events, a moment after the orders.
-fn check((member, wallet, orders, _, following): &Parts) -> anyhow::Result<()> {
+/// Activities, the fifth part, come by events, a moment after the orders.
+fn check(
+    member: &GetMemberResponse,
+    wallet: &GetWalletResponse,
+    orders: &ListOrdersResponse,
+    following: &ListFollowingResponse,
+) -> anyhow::Result<()> {
     let there = member.member.is_some() && wallet.wallet.is_some();
     ensure!(there && orders.orders.len() == 5 && following.target_ids.len() == 10, "a page without its parts");
     Ok(())
@@ -77,15 +80,9 @@ async fn serial((shop, home): (Shop, Home), turn: Turn) -> anyhow::Result<()> {
     let member = MemberServiceClient::new(pool.channel()).get_member(page.member).await?;
     let wallet = TradeServiceClient::new(pool.channel()).get_wallet(page.wallet).await?;
     let orders = TradeServiceClient::new(pool.channel()).list_orders(page.orders).await?;
-    let activities = ActivityServiceClient::new(pool.channel()).list_activities(page.activities).await?;
+    ActivityServiceClient::new(pool.channel()).list_activities(page.activities).await?;
     let following = FollowServiceClient::new(pool.channel()).list_following(page.following).await?;
-    check(&(
-        member.into_inner(),
-        wallet.into_inner(),
-        orders.into_inner(),
-        activities.into_inner(),
-        following.into_inner(),
-    ))
+    check(member.get_ref(), wallet.get_ref(), orders.get_ref(), following.get_ref())
 }
 
 async fn parallel((shop, home): (Shop, Home), turn: Turn) -> anyhow::Result<()> {
@@ -94,20 +91,14 @@ async fn parallel((shop, home): (Shop, Home), turn: Turn) -> anyhow::Result<()> 
         (MemberServiceClient::new(pool.channel()), TradeServiceClient::new(pool.channel()));
     let (mut trade, mut doings) = (TradeServiceClient::new(pool.channel()), ActivityServiceClient::new(pool.channel()));
     let mut follows = FollowServiceClient::new(pool.channel());
-    let (member, wallet, orders, activities, following) = tokio::try_join!(
+    let (member, wallet, orders, _, following) = tokio::try_join!(
         members.get_member(page.member),
         wallets.get_wallet(page.wallet),
         trade.list_orders(page.orders),
         doings.list_activities(page.activities),
         follows.list_following(page.following),
     )?;
-    check(&(
-        member.into_inner(),
-        wallet.into_inner(),
-        orders.into_inner(),
-        activities.into_inner(),
-        following.into_inner(),
-    ))
+    check(member.get_ref(), wallet.get_ref(), orders.get_ref(), following.get_ref())
 }
 
 async fn fan_out((shop, home): (Shop, Home), turn: Turn) -> anyhow::Result<()> {
@@ -120,5 +111,5 @@ async fn fan_out((shop, home): (Shop, Home), turn: Turn) -> anyhow::Result<()> {
             following = sdk.follows.list_following(asked.following) => ListFollowingResponse::default()
     )
     .await?;
-    check(&(page.member, page.wallet, page.orders, page.activities, page.following))
+    check(&page.member, &page.wallet, &page.orders, &page.following)
 }

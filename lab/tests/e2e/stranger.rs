@@ -22,9 +22,7 @@ use tokio::{
 async fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let folder = root.join("client-sdk/stranger");
     fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
-    let test = std::env::current_exe()?;
-    let target = test.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).context("no target folder")?;
-    let target = target.join("stranger");
+    let target = cellctl::cluster::target_dir()?.join("stranger");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--bins", "--examples", "--manifest-path"]).arg(folder.join("Cargo.toml"));
     anyhow::ensure!(cargo.arg("--target-dir").arg(&target).status().await?.success(), "the crate is not built");

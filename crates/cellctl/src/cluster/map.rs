@@ -23,7 +23,7 @@ pub(super) fn publish(path: &Path, places: &[Place], rtt: Duration) -> anyhow::R
             );
         }
     }
-    wanted(places, rtt).apply(path, Incarnation::new(1)).context("publishing the cells' map")?;
+    wanted(places, rtt).apply(path, Incarnation::new(1), false).context("publishing the cells' map")?;
     Ok(())
 }
 

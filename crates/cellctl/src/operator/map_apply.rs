@@ -33,7 +33,7 @@ pub(super) async fn run(args: &ApplyArgs, as_json: bool) -> anyhow::Result<Strin
     }
     // A history is told from another by the second it began in.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs());
-    let (before, after) = wanted.apply_or_show(&args.file, Incarnation::new(now), args.dry_run)?;
+    let (before, after) = wanted.apply(&args.file, Incarnation::new(now), args.dry_run)?;
     let changes = changes(before.as_ref(), &after);
     Ok(if as_json {
         to_json(&json!({

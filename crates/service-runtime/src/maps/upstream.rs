@@ -3,7 +3,7 @@
 use cell_map::{Admission, CellMap};
 use map_store::{FileStore, StoreError};
 use mesh_proto::control_v1::{WatchMapRequest, map_service_client::MapServiceClient};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     sync::oneshot,
     task::spawn_blocking,
@@ -30,7 +30,7 @@ const MAX_MESSAGE: usize = map_store::format::MAX_BYTES as usize;
 pub(super) async fn follow(store: FileStore, addresses: &[String]) -> Result<(), String> {
     let endpoints = addresses.iter().map(|address| endpoint(address)).collect::<Result<Vec<_>, _>>()?;
     let (first, there) = oneshot::channel();
-    let mut copy = Copy { store, first: Some(first), trouble: None };
+    let mut copy = Copy { store, first: Some(first), said: BTreeMap::new() };
     copy.look().await;
     tokio::spawn(copy.run(endpoints));
     // The task ends with the runtime only.
@@ -51,8 +51,8 @@ struct Copy {
     store: FileStore,
     /// Who waits for the first map.
     first: Option<oneshot::Sender<()>>,
-    /// What was said last: it is said once, not each second.
-    trouble: Option<String>,
+    /// What was said last of each address: it is said once, not each second.
+    said: BTreeMap<String, String>,
 }
 
 impl Copy {
@@ -62,7 +62,7 @@ impl Copy {
                 let stream = self.stream(address, endpoint);
                 let ended = if at == 0 { Ok(stream.await) } else { timeout(BACK, stream).await };
                 match ended {
-                    Ok(Err(trouble)) => self.say(trouble),
+                    Ok(Err(trouble)) => self.say(address, trouble),
                     // One that is not preferred may be a copy of this very copy: the others are asked anew.
                     Ok(Ok(())) | Err(_) => break,
                 }
@@ -71,10 +71,10 @@ impl Copy {
         }
     }
 
-    fn say(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
+    fn say(&mut self, address: &str, trouble: String) {
+        if self.said.get(address) != Some(&trouble) {
             tracing::warn!(trouble, waiting = self.first.is_some(), "the cell map is not kept up to date");
-            self.trouble = Some(trouble);
+            self.said.insert(address.to_owned(), trouble);
         }
     }
 
@@ -94,7 +94,7 @@ impl Copy {
         let opened = opened.map_err(|_| format!("{address} does not answer"))?;
         let mut stream = opened.map_err(refused)?.into_inner();
         tracing::info!(address, "the cell map is copied");
-        self.trouble = None;
+        self.said.clear();
         loop {
             let message = timeout(SILENCE, stream.message()).await;
             let message = message.map_err(|_| format!("{address} fell silent"))?.map_err(refused)?;

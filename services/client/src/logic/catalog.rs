@@ -3,8 +3,8 @@
 use super::{Entry, Told};
 use crate::catalog::catalog_replication_service_methods::Watch;
 use client_sdk::{Feed, FeedMessage, GlobalFeed, Piece, Position};
-use shop_logic::{Currency, InvalidError, Money, Sku};
-use shop_proto::catalog_v1::{CatalogChange, Product, WatchRequest, WatchResponse};
+use shop_logic::{InvalidError, Money, Sku};
+use shop_proto::catalog_v1::{CatalogChange, Product, WatchRequest, WatchResponse, unit_price};
 use std::collections::HashMap;
 
 /// What products cost. Cloned for each change of the catalogue: some 100 bytes a product.
@@ -71,9 +71,8 @@ impl GlobalFeed for CatalogFeed {
 fn piece(change: &CatalogChange) -> Piece<Result<(Sku, Money), String>> {
     let price = |product: &Product| {
         let parse = || {
-            let price = product.unit_price.as_ref().ok_or(InvalidError::Missing)?;
-            let minor_units = InvalidError::range(price.minor_units, 1..=i64::MAX)?;
-            Ok((Sku::new(&product.sku)?, Money::new(Currency::new(&price.currency_code)?, minor_units)))
+            let price = unit_price(product)?;
+            Ok((Sku::new(&product.sku)?, price))
         };
         parse().map_err(|error: InvalidError| format!("product \"{}\": {error}", product.sku))
     };

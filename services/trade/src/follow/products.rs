@@ -8,10 +8,10 @@ use cell_map::CellId;
 use futures_util::StreamExt as _;
 use replication::{Batch, Messages, Piece, Position, Replica, Told};
 use service_runtime::{Context, CopyError, Gate};
-use shop_logic::{Currency, InvalidError, Money, Sku};
+use shop_logic::{InvalidError, Sku};
 use shop_proto::catalog_v1::{
     CatalogChange, Product, WatchRequest, WatchResponse,
-    catalog_replication_service_client::CatalogReplicationServiceClient,
+    catalog_replication_service_client::CatalogReplicationServiceClient, unit_price,
 };
 
 type Result<T> = std::result::Result<T, CopyError<Error>>;
@@ -74,11 +74,10 @@ fn offer(product: &Product, cell: &CellId) -> std::result::Result<Offer, Error> 
     let allotment = product.allotments.iter().find(|allotment| allotment.cell == cell.as_str());
     let allotted = allotment.map_or(0, |allotment| allotment.quantity);
     let parse = || {
-        let price = product.unit_price.as_ref().ok_or(InvalidError::Missing)?;
-        let minor_units = InvalidError::range(price.minor_units, 1..=i64::MAX)?;
+        let unit_price = unit_price(product)?;
         Ok(Offer {
             sku: Sku::new(&product.sku)?,
-            unit_price: Money::new(Currency::new(&price.currency_code)?, minor_units),
+            unit_price,
             version: product.version,
             allotted: InvalidError::range(allotted, 0..=i64::MAX)?,
         })
