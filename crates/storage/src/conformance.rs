@@ -195,6 +195,7 @@ macro_rules! conformance_suite {
             ]
             fence: [
                 home_is_served_and_elsewhere_is_named, a_missing_bucket_row_refuses, newer_epochs_are_told_to_wait,
+                several_are_fenced_one_by_one_in_one_snapshot,
                 the_first_rows_are_those_of_the_map, the_first_rows_hold_the_maps_pins,
                 a_half_bootstrapped_database_is_refused, two_processes_bootstrap_once,
                 a_freeze_waits_for_running_transactions, a_transaction_waits_for_a_running_freeze,

@@ -207,6 +207,50 @@ impl<E: Engine> Db<E> {
         .await
     }
 
+    /// [`fenced_read`](Self::fenced_read) for several users at once, all from one snapshot: `work` runs for one after
+    /// another, each fenced for himself. Which of them were refused is told one by one, in the order asked. Where the
+    /// data stands is told of the answer only if one user's is in it.
+    ///
+    /// # Errors
+    /// If all of them are refused, with the first refusal; if ended by `work`, or the database failed.
+    pub async fn fenced_read_each<T, B, F>(
+        &self,
+        requests: &[FenceRequest<'_>],
+        work: F,
+    ) -> Result<Vec<Result<T, Refusal>>, TxError<B>>
+    where
+        T: Send + 'static,
+        B: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<E>, UserKey) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + Sync + 'static,
+    {
+        let requests: Vec<_> = requests.iter().map(|request| (request.key.clone(), request.asked)).collect();
+        run(&self.inner, TxKind::FencedRead, Mode::Read, move |tx| {
+            Box::pin(async move {
+                let (mut answers, mut stood) = (Vec::with_capacity(requests.len()), Vec::new());
+                for (key, asked) in requests {
+                    match tx.fence(key.clone(), asked).await {
+                        Ok(()) => {
+                            answers.push(Ok(work(tx, key).await?));
+                            stood.extend(tx.take_standing());
+                        }
+                        Err(FenceError::Refused(refusal)) => answers.push(Err(refusal)),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                if stood.windows(2).all(|two| two[0] == two[1])
+                    && let Some(standing) = stood.pop()
+                {
+                    tx.set_standing(standing);
+                }
+                match answers.iter().position(Result::is_ok) {
+                    None if let Some(Err(refusal)) = answers.first() => Err(refusal.clone().into()),
+                    _ => Ok(Ended::Commit(answers)),
+                }
+            })
+        })
+        .await
+    }
+
     /// Runs `work` in one transaction on data that no user owns (catalogue, replication). Detached like
     /// [`fenced`](Self::fenced).
     ///

@@ -88,6 +88,41 @@ pub async fn newer_epochs_are_told_to_wait<F: Factory>(factory: &F) {
     assert_eq!(refusal(&db, &key, epochs(1, 0)).await, Some(Refusal::Moving));
 }
 
+/// Several users are read from one snapshot, each fenced for himself; that none of them is at home refuses all.
+pub async fn several_are_fenced_one_by_one_in_one_snapshot<F: Factory>(factory: &F) {
+    let (place, db) = database(factory).await;
+    let (ann, bob, theirs) = (key_of(&here(), 0), key_of(&here(), 1), key_of(&there(), 0));
+    for key in [&ann, &bob] {
+        put(&db, key, 1, 5).await.expect("at home");
+    }
+    let writer = another(factory, &place).await;
+    let (one, other) = (ann.clone(), bob.clone());
+    let users = [&ann, &theirs, &bob, &ann].map(plain);
+    let read = db.fenced_read_each(&users, move |tx, key| {
+        let (writer, one, other) = (writer.clone(), one.clone(), other.clone());
+        Box::pin(async move {
+            assert_eq!(tx.user(), Some(&key));
+            if key == one {
+                put(&writer, &other, 1, 1).await.expect("a write beside the read");
+            }
+            let sql = "SELECT amount FROM suite_account WHERE user_key = ?";
+            let row = tx.query(sql, vec![key.as_bytes().into()]).await?.pop();
+            Work::Ok(row.map(|mut row| row.integer()).transpose()?)
+        })
+    });
+    let wrong = Refusal::WrongCell { owner: there(), epochs: epochs(0, 1) };
+    let seen = [Ok(Some(5)), Err(wrong.clone()), Ok(Some(5)), Ok(Some(5))];
+    assert_eq!(read.await.expect("partly at home"), seen, "as it was when the first was read");
+    assert_eq!(items(&db, &bob).await, [(1, 7)]);
+
+    let users = [plain(&theirs), plain(&theirs)];
+    let refused = db.fenced_read_each(&users, |_, _| Box::pin(async { Work::Ok(()) })).await;
+    let refused = refused.expect_err("nobody is at home");
+    assert!(matches!(&refused, TxError::Refused(refusal) if *refusal == wrong), "{refused:?}");
+    let read = db.fenced_read_each(&[], |_, _| Box::pin(async { Work::Ok(()) }));
+    assert_eq!(read.await.expect("nothing asked"), []);
+}
+
 /// The bootstrap writes one row per bucket, as the map has it, once.
 pub async fn the_first_rows_are_those_of_the_map<F: Factory>(factory: &F) {
     let place = factory.create().await;

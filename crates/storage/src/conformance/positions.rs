@@ -236,8 +236,15 @@ pub async fn the_observer_hears_where_a_user_stands<F: Factory>(factory: &F) {
     assert!(put(&db, &ours, 1, -9).await.is_err(), "a broken check");
     super::fence::set_user(&db, &ours, cell_map::ownership::UserState::Home, 4).await;
     position(&db, &ours).await;
+    // Of one user beside a foreign one it is told, of several it is not.
+    let other = key_of(&here(), 1);
+    for users in [[&ours, &theirs, &ours], [&ours, &theirs, &other]] {
+        let users = users.map(plain);
+        let read = db.fenced_read_each(&users, |_, _| Box::pin(async { Work::Ok(()) }));
+        read.await.expect("partly at home");
+    }
     let heard = heard.0.lock().expect("no panic inside").clone();
-    assert_eq!(heard, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 3), (0, 3), (4, 3)]);
+    assert_eq!(heard, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 3), (0, 3), (4, 3), (4, 3)]);
 }
 
 /// Commits and steps of moves wake the watchers of their user before the writer hears of them; others' do not, nor does

@@ -109,34 +109,35 @@ impl MemberService for Members {
         Ok(Response::new(pb::GetMemberResponse { member: Some((&member).into()) }))
     }
 
-    /// Each member is fenced for himself. If this cell is home to none of them the whole call is refused, so that a
-    /// router with an old map learns where they are; otherwise the foreign ones are refused one by one.
+    /// All from one snapshot, each member fenced for himself. If this cell is home to none of them the whole call is
+    /// refused, so that a router with an old map learns where they are; otherwise the foreign ones are refused one by one.
     async fn batch_get_members(
         &self,
         request: Request<pb::BatchGetMembersRequest>,
     ) -> Result<Response<pb::BatchGetMembersResponse>, Status> {
         let ids = parse::batch_get_members(request.get_ref())?;
-        let mut results = Vec::with_capacity(ids.len());
-        let mut refused = 0;
-        for id in &ids {
-            let user_id = convert::user_id(id);
+        let fences: Vec<_> = match &ids[..] {
+            [id] => vec![self.context.fence(id)],
             // The call's epochs are one user's. Of another they say nothing, and would have him wait for ever.
-            let asked = if ids.len() == 1 { self.context.fence(id).asked } else { OwnerEpochs::ZERO };
-            results.push(match self.find(FenceRequest { key: id, asked }).await {
-                Ok(member) => pb::MemberResult { user_id, member: Some((&member).into()), ..Default::default() },
-                Err(TxError::Storage(error)) => return Err(status::<Error>(TxError::Storage(error))),
-                Err(error) => {
-                    let foreign = matches!(error, TxError::Refused(_));
-                    let status = status(error);
-                    refused += usize::from(foreign);
-                    if refused == ids.len() {
-                        return Err(status);
-                    }
-                    let (code, message) = (status.code().into(), status.message().to_owned());
-                    pb::MemberResult { user_id, member: None, code, message }
+            several => several.iter().map(|key| FenceRequest { key, asked: OwnerEpochs::ZERO }).collect(),
+        };
+        let read = self
+            .context
+            .db
+            .fenced_read_each(&fences, |tx, key| Box::pin(async move { store::find(tx.conn(), &key).await }));
+        let found = read.await.map_err(status)?;
+        let results = ids.iter().zip(found).map(|(id, found)| {
+            let user_id = convert::user_id(id);
+            let error = match found {
+                Ok(Some(member)) => {
+                    return pb::MemberResult { user_id, member: Some((&member).into()), ..Default::default() };
                 }
-            });
-        }
-        Ok(Response::new(pb::BatchGetMembersResponse { results }))
+                Ok(None) => TxError::Business(Error::NotFound(user_id.clone())),
+                Err(refusal) => TxError::Refused(refusal),
+            };
+            let status = status(error);
+            pb::MemberResult { user_id, member: None, code: status.code().into(), message: status.message().to_owned() }
+        });
+        Ok(Response::new(pb::BatchGetMembersResponse { results: results.collect() }))
     }
 }
