@@ -41,8 +41,9 @@ impl Place for Bare {
         let db = &mut *connection;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await?;
         let fence = sqlx::query(
-            "SELECT b.state, b.bucket_epoch, b.to_cell, b.move_id, b.attempt, u.state, u.cell, u.user_epoch, u.move_id, u.attempt, a.cell, a.user_epoch
+            "SELECT b.state, b.bucket_epoch, b.to_cell, b.move_id, b.attempt, u.state, u.cell, u.user_epoch, u.move_id, u.attempt, a.cell, a.user_epoch, p.position
              FROM cell_bucket AS b LEFT JOIN cell_user AS u ON u.user_key = ?1 LEFT JOIN away AS a ON a.user_key = ?1
+             LEFT JOIN user_position AS p ON p.user_key = ?1
              WHERE b.bucket = ?2",
         );
         let home = fence.bind(user).bind(bucket).fetch_one(&mut *db).await?;
@@ -59,6 +60,13 @@ impl Place for Bare {
         let skus = format!("[\"{sku}\"]");
         sqlx::query(trade::store::OF_PRODUCTS).bind(skus).bind(now).fetch_all(&mut *db).await?;
         sqlx::query(trade::store::OF_SPENDING).bind(now).fetch_all(&mut *db).await?;
+        sqlx::query(
+            "INSERT INTO user_position (user_key, position) VALUES (?, 1)
+             ON CONFLICT (user_key) DO UPDATE SET position = user_position.position + 1 RETURNING position",
+        )
+        .bind(user)
+        .fetch_one(&mut *db)
+        .await?;
         sqlx::query("UPDATE trade_wallet SET balance_minor = balance_minor - ?3 WHERE user_key = ?1 AND currency = ?2 AND balance_minor >= ?3")
             .bind(user)
             .bind("CNY")

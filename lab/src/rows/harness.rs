@@ -46,7 +46,7 @@ pub(super) async fn run(case: &Case, plan: Plan, world: &World) -> anyhow::Resul
     let mut runs: Vec<Vec<Run>> = case.ways.iter().map(|_| Vec::with_capacity(plan.rounds)).collect();
     for round in 0..=plan.rounds {
         for turn in 0..case.ways.len() {
-            // Each way is first, and after each of the others, about equally often.
+            // Each way is first about equally often.
             let w = (round + turn) % case.ways.len();
             let way = &case.ways[w];
             let time = if round == 0 { plan.time / 4 } else { plan.time };
@@ -110,7 +110,11 @@ async fn once(case: &Case, way: &Way, time: Duration, world: &World) -> anyhow::
         took.extend(caller??);
     }
     let seconds = started.elapsed().as_secs_f64();
+    let caller = world.cpu_ns()?[0];
+    // The way pays for what follows from its calls, not the next one.
+    world.settle().await?;
     let (cpu_after, calls_after) = (world.cpu_ns()?, world.calls().await?);
+    let cpu_after = [caller, cpu_after[1], cpu_after[2]];
     took.sort_unstable();
     let ms = |part: f64| took[((took.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
     let units = took.len() as f64;

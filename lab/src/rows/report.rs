@@ -56,9 +56,9 @@ pub struct WayResult {
     pub router_passes: f64,
     /// Processor time of the caller, in microseconds.
     pub caller_cpu_us: Spread,
-    /// The same of all routers.
+    /// The same of all routers, until what followed from the calls was over too.
     pub routers_cpu_us: Spread,
-    /// The same of all services.
+    /// The same of all services, deliveries of events among it.
     pub services_cpu_us: Spread,
     /// Time as a part of that before, round by round.
     pub p50_vs_before: Spread,

@@ -15,6 +15,11 @@ pub struct World {
     _dir: tempfile::TempDir,
 }
 
+/// How long processes are watched to tell whether they rest; longer than events are gathered before their delivery.
+const WATCHED: Duration = Duration::from_millis(50);
+/// How much of a processor they need at rest.
+const IDLE_PERCENT: u64 = 4;
+
 /// Whether a metric's line is about calls that callers make: no streams, no probes, nothing that follows from an event.
 fn counts(line: &str) -> bool {
     let ours = line.contains("shop.") || line.contains("lab.");
@@ -64,6 +69,23 @@ impl World {
             passes += metric_where(cell.admin, "cellmesh_router_calls_total", counts).await?;
         }
         Ok([calls, passes])
+    }
+
+    /// Waits until routers and services are at rest: what followed from the calls, like the delivery of events, is over
+    /// too. They are watched from outside, so that it costs them nothing.
+    ///
+    /// # Errors
+    /// If there is no end of it.
+    pub(in crate::rows) async fn settle(&self) -> anyhow::Result<()> {
+        let busy = || self.cpu_ns().map(|[_, routers, services]| routers + services);
+        for _ in 0..400 {
+            let before = busy()?;
+            tokio::time::sleep(WATCHED).await;
+            if busy()?.saturating_sub(before) < WATCHED.as_nanos() as u64 * IDLE_PERCENT / 100 {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("routers and services do not come to rest")
     }
 
     /// Processor time of this process, the routers, the services, in nanoseconds, so far.
