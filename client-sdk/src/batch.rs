@@ -31,8 +31,8 @@ pub struct BatchGlue<M: Method> {
     pub policy: &'static MethodPolicy,
     /// Whether two requests may share a batch: everything but the item is equal.
     pub joins: fn(&M::Request, &M::Request) -> bool,
-    /// The encoded batch request of these requests, which all join.
-    pub request: fn(&[M::Request]) -> Vec<u8>,
+    /// The encoded batch request of these encoded requests, which all join.
+    pub request: fn(&[&[u8]]) -> Vec<u8>,
     /// The responses in an encoded batch response, one for each item, in order.
     pub responses: Responses<M>,
 }

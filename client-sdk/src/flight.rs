@@ -5,18 +5,15 @@
 
 use crate::{
     Code, Error, Fresh, Method, Source, Token,
-    ladder::{self, Answer, Kin, Outgoing},
+    ladder::{self, Answer, Outgoing},
     shared::{Shared, WeakShared},
-    slot::SlotInner,
     span,
     stats::Counts,
 };
-use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 use tracing::Instrument as _;
 
@@ -36,19 +33,10 @@ struct Table<M: Method> {
 
 struct Flight<M: Method> {
     number: u64,
-    frame: Bytes,
-    kin: Kin,
-    about: About,
+    /// The first caller's call.
+    first: Arc<Outgoing<M>>,
     callers: u32,
     call: WeakShared<Answer<M>>,
-}
-
-/// What decides whether a flight's answer is good enough for another caller.
-#[derive(Clone, Debug)]
-struct About {
-    started: Instant,
-    deadline: Instant,
-    token: Option<Token>,
 }
 
 /// What a caller does.
@@ -56,7 +44,7 @@ enum Seat<M: Method> {
     /// He is the first.
     First(Shared<Answer<M>>),
     /// He waits for another's call, and keeps his own for the case that it fails for itself.
-    Joined(Shared<Answer<M>>, About, Box<Outgoing<M>>),
+    Joined { call: Shared<Answer<M>>, first: Arc<Outgoing<M>>, own: Arc<Outgoing<M>> },
 }
 
 impl<M: Method> Default for Flights<M> {
@@ -66,14 +54,14 @@ impl<M: Method> Default for Flights<M> {
 }
 
 /// Joins an equal call in flight, or makes this one.
-pub(crate) async fn fly<M: Method>(mut outgoing: Box<Outgoing<M>>) -> Answer<M> {
+pub(crate) async fn fly<M: Method>(mut outgoing: Arc<Outgoing<M>>) -> Answer<M> {
     // A second time among others: a flight that ended with its first caller's deadline leaves as many as it had, and they
     // shall not all go alone.
     for _ in 0..2 {
         outgoing = match board(outgoing) {
             Seat::First(call) => return call.await.unwrap_or_else(ladder::broken::<M>),
-            Seat::Joined(call, about, own) => match join(call, &about, &own).await {
-                Err(error) if is_its_own(&error, &about, &own) => {
+            Seat::Joined { call, first, own } => match join(call, &first, &own).await {
+                Err(error) if is_its_own(&error, &first, &own) => {
                     Counts::add(&own.slot.counts.retried);
                     own
                 }
@@ -87,11 +75,11 @@ pub(crate) async fn fly<M: Method>(mut outgoing: Box<Outgoing<M>>) -> Answer<M> 
     ladder::carry(outgoing).await
 }
 
-async fn join<M: Method>(call: Shared<Answer<M>>, about: &About, own: &Outgoing<M>) -> Answer<M> {
+async fn join<M: Method>(call: Shared<Answer<M>>, first: &Outgoing<M>, own: &Outgoing<M>) -> Answer<M> {
     let nth = Counts::add(&own.slot.counts.coalesced);
     let span = span::inside(&own.mesh, nth, own.slot.policy, "coalesced");
     let call = call.instrument(span.clone());
-    let answer = if own.deadline < about.deadline {
+    let answer = if own.deadline < first.deadline {
         let late = |_| Some(Err(own.late()));
         tokio::time::timeout_at(own.deadline.into(), call).await.unwrap_or_else(late)
     } else {
@@ -106,49 +94,49 @@ async fn join<M: Method>(call: Shared<Answer<M>>, about: &About, own: &Outgoing<
 }
 
 /// Whether a flight's error says nothing about the call of one who joined it.
-fn is_its_own<M: Method>(error: &Error, about: &About, own: &Outgoing<M>) -> bool {
+fn is_its_own<M: Method>(error: &Error, first: &Outgoing<M>, own: &Outgoing<M>) -> bool {
     match error.code() {
         Code::Cancelled => true,
-        Code::DeadlineExceeded => own.deadline > about.deadline,
+        Code::DeadlineExceeded => own.deadline > first.deadline,
         // Perhaps nobody could meet the other's token.
         Code::Unavailable | Code::FailedPrecondition | Code::Aborted | Code::InvalidArgument => {
-            token(&own.fresh) != about.token.as_ref()
+            token(&own.fresh) != token(&first.fresh)
         }
         _ => false,
     }
 }
 
-fn board<M: Method>(outgoing: Box<Outgoing<M>>) -> Seat<M> {
-    let slot = Arc::clone(&outgoing.slot);
-    let Flights { hasher, .. } = &slot.flights;
+fn board<M: Method>(outgoing: Arc<Outgoing<M>>) -> Seat<M> {
+    let Flights { hasher, .. } = &outgoing.slot.flights;
     let hash = hasher.hash_one((&outgoing.frame, &outgoing.kin));
-    let mut table = slot.flights.table();
+    let mut table = outgoing.slot.flights.table();
     let mut place = None;
     if let Some(flight) = table.flights.find_mut(hash, |flight| flight.is_of(&outgoing)) {
         if flight.callers < MOST_CALLERS
-            && flight.about.is_good_for(&outgoing)
+            && flight.is_good_for(&outgoing)
             && let Some(call) = flight.call.upgrade()
         {
             flight.callers += 1;
-            return Seat::Joined(call, flight.about.clone(), outgoing);
+            let first = Arc::clone(&flight.first);
+            drop(table);
+            return Seat::Joined { call, first, own: outgoing };
         }
         place = Some(flight.number);
     }
     let number = table.next;
     table.next += 1;
-    let about = About { started: outgoing.made, deadline: outgoing.deadline, token: token(&outgoing.fresh).cloned() };
-    let (frame, kin) = (outgoing.frame.clone(), outgoing.kin.clone());
-    let landing = Landing { slot: Arc::clone(&slot), hash, number };
+    let landing = Landing { first: Arc::clone(&outgoing), hash, number };
     let call = Shared::new(Box::pin(async move {
+        let first = Arc::clone(&landing.first);
         let _landing = landing;
-        ladder::carry(outgoing).await
+        ladder::carry(first).await
     }));
-    let flight = Flight { number, frame, kin, about, callers: 1, call: call.downgrade() };
+    let flight = Flight { number, first: Arc::clone(&outgoing), callers: 1, call: call.downgrade() };
     match place.and_then(|old| table.flights.find_mut(hash, |flight| flight.number == old)) {
         // Nobody joins that one any more.
         Some(old) => *old = flight,
         None => {
-            let rehash = |flight: &Flight<M>| hasher.hash_one((&flight.frame, &flight.kin));
+            let rehash = |flight: &Flight<M>| hasher.hash_one((&flight.first.frame, &flight.first.kin));
             table.flights.insert_unique(hash, flight, rehash);
         }
     }
@@ -163,16 +151,15 @@ impl<M: Method> Flights<M> {
 
 impl<M: Method> Flight<M> {
     fn is_of(&self, outgoing: &Outgoing<M>) -> bool {
-        let tokens = self.about.token.is_some() == token(&outgoing.fresh).is_some();
-        tokens && self.frame == outgoing.frame && self.kin == outgoing.kin
+        let first = &self.first;
+        let tokens = token(&first.fresh).is_some() == token(&outgoing.fresh).is_some();
+        tokens && first.frame == outgoing.frame && first.kin == outgoing.kin
     }
-}
 
-impl About {
     /// Its answer shows what was so when it started, at least.
-    fn is_good_for<M: Method>(&self, outgoing: &Outgoing<M>) -> bool {
-        match (&outgoing.fresh, &self.token) {
-            (Fresh::MaxAge(age), _) => outgoing.made.saturating_duration_since(self.started) <= *age,
+    fn is_good_for(&self, outgoing: &Outgoing<M>) -> bool {
+        match (&outgoing.fresh, token(&self.first.fresh)) {
+            (Fresh::MaxAge(age), _) => outgoing.made.saturating_duration_since(self.first.made) <= *age,
             // When the write of the token was acknowledged is not known here: only a flight that shows it will do.
             (Fresh::AtLeast(asked), Some(shown)) => asked.is_met_by(shown.user_epoch, shown.position),
             (Fresh::AtLeast(_), None) | (Fresh::Authoritative, _) => false,
@@ -190,14 +177,14 @@ fn token(fresh: &Fresh) -> Option<&Token> {
 
 /// Takes a flight out of the table when it ends, or nobody waits for it any more.
 struct Landing<M: Method> {
-    slot: Arc<SlotInner<M>>,
+    first: Arc<Outgoing<M>>,
     hash: u64,
     number: u64,
 }
 
 impl<M: Method> Drop for Landing<M> {
     fn drop(&mut self) {
-        let mut table = self.slot.flights.table();
+        let mut table = self.first.slot.flights.table();
         if let Ok(flight) = table.flights.find_entry(self.hash, |flight| flight.number == self.number) {
             let (flight, _) = flight.remove();
             drop(table);

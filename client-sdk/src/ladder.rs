@@ -75,7 +75,7 @@ pub(crate) fn remote<M: Method>(call: Call<'_, M>) -> BoxFuture<'_, Answer<M>> {
     let may_be_stale = matches!(options.fresh, Fresh::StaleIfError(_)) && !options.no_local;
     let stale = slot.evaluator.as_ref().filter(|_| may_be_stale);
     let stale = stale.map(|evaluator| (evaluator, Box::new((request.clone(), options.clone()))));
-    // Not in the future, which would have room for all of it in all its states.
+    // Not in the future, which would have room for all of it in all its states. Shared: flight and batch look at it, too.
     let outgoing = prepare(mesh, slot, request, options);
     Box::pin(async move {
         let answer = match outgoing {
@@ -105,7 +105,7 @@ fn prepare<M: Method>(
     slot: &Arc<SlotInner<M>>,
     mut request: M::Request,
     options: CallOptions,
-) -> Result<Box<Outgoing<M>>, Error> {
+) -> Result<Arc<Outgoing<M>>, Error> {
     let (policy, limits) = (slot.policy, slot.limits.get());
     let (key, key_in_metadata) = method::prepare::<M>(&mut request, &options)?;
     note(policy);
@@ -120,7 +120,7 @@ fn prepare<M: Method>(
     let coalesce =
         settings.coalescing && policy.reads() && !(alone || anew || options.no_coalescing || limits.no_coalescing);
     let batch = settings.batching && !(alone || options.no_batch || limits.no_batch);
-    Ok(Box::new(Outgoing {
+    Ok(Arc::new(Outgoing {
         mesh: mesh.clone(),
         slot: Arc::clone(slot),
         frame: frame(&request)?,
@@ -144,7 +144,7 @@ fn prepare<M: Method>(
 }
 
 /// The rungs below single-flight.
-pub(crate) async fn carry<M: Method>(outgoing: Box<Outgoing<M>>) -> Answer<M> {
+pub(crate) async fn carry<M: Method>(outgoing: Arc<Outgoing<M>>) -> Answer<M> {
     if let Some(glue) = const { M::SPLIT } {
         // In a place of its own: other methods' calls need no room for it.
         return Box::pin(batch::split(outgoing, glue)).await;
@@ -168,6 +168,11 @@ pub(crate) async fn send<M: Method>(outgoing: &Outgoing<M>, call: WireCall) -> A
 }
 
 impl<M: Method> Outgoing<M> {
+    /// The encoded request.
+    pub fn message(&self) -> &[u8] {
+        &self.frame[HEADER_LEN..]
+    }
+
     /// Whether it may be sent again once it may have been processed.
     pub fn repeatable(&self) -> bool {
         self.slot.policy.repeatable() && !self.kin.no_retry

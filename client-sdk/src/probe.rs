@@ -124,7 +124,8 @@ fn joins(one: &GetUser, two: &GetUser) -> bool {
     one.mask == two.mask
 }
 
-fn request(items: &[GetUser]) -> Vec<u8> {
+fn request(items: &[&[u8]]) -> Vec<u8> {
+    let items: Vec<_> = items.iter().map(|item| GetUser::decode(*item).expect("as it was encoded")).collect();
     let user_ids = items.iter().map(|item| item.user_id.clone()).collect();
     BatchGetUsers { user_ids, mask: items[0].mask.clone() }.encode_to_vec()
 }

@@ -35,8 +35,41 @@ struct Core<T> {
 
 struct State<T> {
     waiters: usize,
-    wakers: Vec<Option<Waker>>,
+    wakers: Wakers,
     output: Output<T>,
+}
+
+/// The waiters' wakers, by their seats. Most calls have one waiter, who needs no room of his own.
+#[derive(Default)]
+struct Wakers {
+    first: Option<Waker>,
+    more: Vec<Option<Waker>>,
+    seats: usize,
+}
+
+impl Wakers {
+    /// A new seat.
+    fn take_seat(&mut self, waker: Waker) -> usize {
+        match self.seats {
+            0 => self.first = Some(waker),
+            _ => self.more.push(Some(waker)),
+        }
+        self.seats += 1;
+        self.seats - 1
+    }
+
+    /// The waker at a seat that was taken.
+    fn at(&mut self, seat: usize) -> Option<&mut Option<Waker>> {
+        match seat {
+            0 => Some(&mut self.first),
+            _ => self.more.get_mut(seat - 1),
+        }
+    }
+
+    fn take_all(&mut self) -> (Option<Waker>, Vec<Waker>) {
+        let first = self.first.take();
+        (first, self.more.iter_mut().filter_map(Option::take).collect())
+    }
 }
 
 enum Output<T> {
@@ -48,7 +81,7 @@ enum Output<T> {
 impl<T: Clone + Send + 'static> Shared<T> {
     /// The first waiter of a future.
     pub fn new(future: BoxFuture<'static, T>) -> Self {
-        let state = State { waiters: 1, wakers: Vec::new(), output: Output::Pending };
+        let state = State { waiters: 1, wakers: Wakers::default(), output: Output::Pending };
         let (woken, future, state) = (AtomicBool::new(true), Mutex::new(Some(future)), Mutex::new(state));
         Self { core: Arc::new(Core { woken, future, state }), seat: None }
     }
@@ -92,7 +125,7 @@ impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         let mut state = self.core.state();
         state.waiters -= 1;
-        let waker = self.seat.and_then(|seat| state.wakers.get_mut(seat)?.take());
+        let waker = self.seat.and_then(|seat| state.wakers.at(seat)?.take());
         let last = state.waiters == 0;
         drop(state);
         drop(waker);
@@ -123,7 +156,7 @@ impl<T: Clone + Send + 'static> Core<T> {
                 let ended = slot.take();
                 drop(slot);
                 drop(ended);
-                let own = seat.and_then(|seat| self.state().wakers.get_mut(seat)?.take());
+                let own = seat.and_then(|seat| self.state().wakers.at(seat)?.take());
                 drop(own);
                 self.end(Output::Ready(output));
                 true
@@ -148,15 +181,8 @@ impl<T> Core<T> {
 
     fn wake_all(&self) {
         // Not under the lock: a waker may drop its task, and with it a waiter.
-        let mut rest = Vec::new();
-        let first = {
-            let mut state = self.state();
-            let mut wakers = state.wakers.iter_mut().filter_map(Option::take);
-            let first = wakers.next();
-            rest.extend(wakers);
-            first
-        };
-        first.into_iter().chain(rest).for_each(Waker::wake);
+        let (first, more) = self.state().wakers.take_all();
+        first.into_iter().chain(more).for_each(Waker::wake);
     }
 }
 
@@ -188,13 +214,11 @@ impl<T: Clone> State<T> {
             Output::Pending => self.output = Output::Pending,
         }
         match *seat {
-            None => {
-                *seat = Some(self.wakers.len());
-                self.wakers.push(Some(waker.clone()));
-            }
-            Some(seat) => match &mut self.wakers[seat] {
-                Some(kept) if kept.will_wake(waker) => {}
-                kept => *kept = Some(waker.clone()),
+            None => *seat = Some(self.wakers.take_seat(waker.clone())),
+            Some(seat) => match self.wakers.at(seat) {
+                Some(Some(kept)) if kept.will_wake(waker) => {}
+                Some(kept) => *kept = Some(waker.clone()),
+                None => {}
             },
         }
         None

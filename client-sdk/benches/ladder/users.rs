@@ -50,8 +50,9 @@ impl Method for Get {
     }
 }
 
-fn request(items: &[GetUser]) -> Vec<u8> {
-    GetUsers { user_ids: items.iter().map(|item| item.user_id).collect() }.encode_to_vec()
+fn request(items: &[&[u8]]) -> Vec<u8> {
+    let user = |item: &&[u8]| GetUser::decode(*item).expect("as it was encoded").user_id;
+    GetUsers { user_ids: items.iter().map(user).collect() }.encode_to_vec()
 }
 
 fn responses(message: &[u8]) -> Result<Vec<Result<User, ItemError>>, prost::DecodeError> {

@@ -24,7 +24,7 @@ struct Seats<M: Method> {
 }
 
 enum Seat<M: Method> {
-    Waiting(Box<Outgoing<M>>),
+    Waiting(Arc<Outgoing<M>>),
     /// Its call is on its way, or its caller has gone.
     Empty,
     Over(End<M>),
@@ -34,13 +34,13 @@ enum Seat<M: Method> {
 pub(super) enum End<M: Method> {
     Answered(Answer<M>),
     /// The batch says nothing about it: it goes by itself.
-    Again(Box<Outgoing<M>>),
+    Again(Arc<Outgoing<M>>),
 }
 
 /// A call that the batch carries, with its seat.
 pub(super) struct Rider<M: Method> {
     pub seat: usize,
-    pub outgoing: Box<Outgoing<M>>,
+    pub outgoing: Arc<Outgoing<M>>,
 }
 
 /// A caller's seat. Dropping it gives it up.
@@ -106,7 +106,7 @@ impl<M: Method> Carriage<M> {
 }
 
 impl<M: Method> Ticket<M> {
-    pub fn new(carriage: &Arc<Carriage<M>>, ride: Shared<()>, outgoing: Box<Outgoing<M>>) -> Self {
+    pub fn new(carriage: &Arc<Carriage<M>>, ride: Shared<()>, outgoing: Arc<Outgoing<M>>) -> Self {
         let mut seats = carriage.seats();
         seats.seats.push(Seat::Waiting(outgoing));
         let seat = seats.seats.len() - 1;

@@ -76,7 +76,7 @@ struct Room {
 pub(super) struct Flying<M: Method>(Arc<Lane<M>>);
 
 enum Boarding<M: Method> {
-    Alone(Flying<M>, Box<Outgoing<M>>),
+    Alone(Flying<M>, Arc<Outgoing<M>>),
     Seat(Ticket<M>),
 }
 
@@ -87,7 +87,7 @@ impl<M: Method> Default for Lanes<M> {
 }
 
 /// Makes a call that may travel with others of its lane.
-pub(crate) async fn ride<M: Method>(outgoing: Box<Outgoing<M>>, glue: BatchGlue<M>) -> Answer<M> {
+pub(crate) async fn ride<M: Method>(outgoing: Arc<Outgoing<M>>, glue: BatchGlue<M>) -> Answer<M> {
     let slot = Arc::clone(&outgoing.slot);
     let room = Room {
         items: slot.policy.batch.map_or(0, |batch| batch.max as usize),
@@ -169,7 +169,7 @@ fn sweep<M: Method>(lanes: &mut Vec<Arc<Lane<M>>>, count: &mut usize) -> usize {
 
 impl<M: Method> Lane<M> {
     /// Gives a call a seat in the open batch, or lets it go alone if nothing is on its way and nothing is expected.
-    fn board(self: Arc<Self>, outgoing: Box<Outgoing<M>>, glue: BatchGlue<M>, room: Room) -> Boarding<M> {
+    fn board(self: Arc<Self>, outgoing: Arc<Outgoing<M>>, glue: BatchGlue<M>, room: Room) -> Boarding<M> {
         let mut state = self.state();
         let open = state.open.as_ref().and_then(|open| open.ride.upgrade());
         let busy = state.flying > 0 || open.is_some();

@@ -62,14 +62,15 @@ async fn gather<M: Method>(carriage: &Carriage<M>) {
     }
 }
 
-async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders: Vec<Rider<M>>, now: Instant) {
-    let (positions, items) = load(&mut riders, M::POLICY.reads());
+async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, riders: Vec<Rider<M>>, now: Instant) {
+    let (positions, items) = load(&riders, M::POLICY.reads());
     let calls = riders.iter().map(|rider| &rider.outgoing);
     let first = &riders[0].outgoing;
     let counts = &first.slot.counts;
     let several_users = calls.clone().any(|call| call.key != first.key);
     let ends = calls.clone().map(|call| call.deadline).min().unwrap_or(now);
-    let alone = items.len() == 1;
+    let count = items.len();
+    let alone = count == 1;
 
     let mut call = match alone {
         true => first.wire_call(first.frame.clone()),
@@ -83,14 +84,14 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
         call.policy = glue.policy;
         call.deadline = glue.policy.max_deadline.map_or(ends, |max| ends.min(now + max));
         counts.batched.fetch_add(riders.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        counts.batch(items.len());
+        counts.batch(count);
     }
     let ends = call.deadline;
     Counts::add(&counts.wire);
     let answer = first.mesh.wire().unary(call).await;
 
     let whole = match answer {
-        Ok(reply) => match responses(glue, &reply, items.len()) {
+        Ok(reply) => match responses(glue, &reply, count) {
             Ok(results) => return deliver(carriage, riders, positions, results, &reply, several_users),
             // What it did is unknown; it has answered.
             Err(why) => Whole { error: why, ends, is_batch: !alone, malformed: true },
@@ -109,17 +110,19 @@ async fn send<M: Method>(carriage: &Carriage<M>, glue: BatchGlue<M>, mut riders:
     }
 }
 
-/// The items to send and the position of each rider's. Equal reads are sent once.
-fn load<M: Method>(riders: &mut [Rider<M>], reads: bool) -> (Vec<usize>, Vec<M::Request>) {
-    let mut items = Vec::with_capacity(riders.len());
-    let mut known = HashMap::new();
-    let positions = riders.iter_mut().map(|Rider { outgoing, .. }| {
-        let next = items.len();
-        let position = if reads { *known.entry(outgoing.frame.clone()).or_insert(next) } else { next };
-        if position == next {
-            items.push(std::mem::take(&mut outgoing.request));
-        }
-        position
+/// The items to send and the position of each rider's. Equal reads are sent once; most became one call before they came here.
+fn load<M: Method>(riders: &[Rider<M>], reads: bool) -> (Vec<usize>, Vec<&[u8]>) {
+    let messages = riders.iter().map(|rider| rider.outgoing.message());
+    let coalesced = |rider: &Rider<M>| rider.outgoing.coalesce && rider.outgoing.fresh == Fresh::Any;
+    if !reads || riders.iter().all(coalesced) {
+        return ((0..riders.len()).collect(), messages.collect());
+    }
+    let (mut items, mut known) = (Vec::with_capacity(riders.len()), HashMap::with_capacity(riders.len()));
+    let positions = messages.map(|message| {
+        *known.entry(message).or_insert_with(|| {
+            items.push(message);
+            items.len() - 1
+        })
     });
     (positions.collect(), items)
 }

@@ -8,6 +8,7 @@ use crate::{
 };
 use cell_map::UserKey;
 use futures_util::future::join_all;
+use std::sync::Arc;
 
 /// Items that travel together.
 struct Part {
@@ -25,13 +26,13 @@ struct Outcome<M: Method> {
 
 /// Sends a batch: as it is if it has one destination, else in parts, all at once. Items of a part that failed get its
 /// status; if every part failed, the call fails with the first one's error.
-pub(crate) async fn split<M: Method>(mut outgoing: Box<Outgoing<M>>, glue: SplitGlue<M>) -> Answer<M> {
+pub(crate) async fn split<M: Method>(outgoing: Arc<Outgoing<M>>, glue: SplitGlue<M>) -> Answer<M> {
     let Some(first) = first::<M>(&outgoing, glue)? else {
         return ladder::alone(&outgoing).await;
     };
     let parts = if first.together {
-        outgoing.key = first.key;
         let mut call = outgoing.wire_call(outgoing.frame.clone());
+        call.key = first.key;
         call.wants.among_others = first.several_users;
         let answer = ladder::send(&outgoing, call).await;
         match answer {

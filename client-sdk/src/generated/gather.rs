@@ -74,28 +74,27 @@ struct Field<'a> {
 }
 
 impl Gather {
-    /// The encoded batch request of these requests, which all join.
-    pub fn request<Q: Message>(&self, requests: &[Q]) -> Vec<u8> {
+    /// The encoded batch request of these encoded requests, which all join.
+    pub fn request(&self, requests: &[&[u8]]) -> Vec<u8> {
         let (mut batch, mut item) = (Vec::new(), Vec::new());
-        for request in requests {
-            let single = request.encode_to_vec();
+        for single in requests {
             match self.item {
-                Item::Request => put_bytes(self.items, &single, &mut batch),
+                Item::Request => put_bytes(self.items, single, &mut batch),
                 Item::Field { number, absent } => {
-                    match own_fields(&single).filter(|field| field.number == number).last() {
+                    match own_fields(single).filter(|field| field.number == number).last() {
                         Some(field) => field.put(self.items, &mut batch),
                         None => batch.extend_from_slice(absent),
                     }
                 }
                 Item::Fields(pairs) => {
                     item.clear();
-                    renumber(&single, pairs, &mut item);
+                    renumber(single, pairs, &mut item);
                     put_bytes(self.items, &item, &mut batch);
                 }
             }
         }
         if let Some(first) = requests.first().filter(|_| !self.shared.is_empty()) {
-            renumber(&first.encode_to_vec(), self.shared, &mut batch);
+            renumber(first, self.shared, &mut batch);
         }
         batch
     }

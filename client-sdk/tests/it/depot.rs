@@ -92,8 +92,9 @@ methods! {
 
 const BATCH_LOAD: MethodPolicy = MethodPolicy::new("/depot.v1.Depot/BatchLoad", Scope::User).side_effects(READS);
 
-fn together(asks: &[Ask]) -> Vec<u8> {
-    let (users, texts) = asks.iter().map(|ask| (ask.user.clone(), ask.text.clone())).unzip();
+fn together(asks: &[&[u8]]) -> Vec<u8> {
+    let asks = asks.iter().map(|ask| <Ask as prost::Message>::decode(*ask).expect("as it was encoded"));
+    let (users, texts) = asks.map(|ask| (ask.user, ask.text)).unzip();
     prost::Message::encode_to_vec(&BatchGetRequest { users, texts })
 }
 

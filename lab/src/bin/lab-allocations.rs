@@ -3,8 +3,9 @@
 use lab::sdk::{
     Allocations,
     local::Known,
-    server::{Client, Served, Transport},
+    server::{Client, Served, Transport, members},
 };
+use std::sync::Arc;
 
 /// Calls that are counted.
 const CALLS: usize = 1000;
@@ -25,9 +26,11 @@ fn main() -> anyhow::Result<()> {
     }
 
     let served = runtime.block_on(Served::start(Transport::InMemory))?;
+    let members = members(CALLS);
     let each = |client: Client| {
-        let mut result = runtime.block_on(client.clone().call(0, 10));
-        let counted = allocation_counter::measure(|| result = runtime.block_on(client.call(0, CALLS)));
+        let mut result = runtime.block_on(client.clone().call(Arc::clone(&members), 0..10));
+        let counted =
+            allocation_counter::measure(|| result = runtime.block_on(client.call(Arc::clone(&members), 0..CALLS)));
         result.map(|()| counted.count_total as f64 / CALLS as f64)
     };
     let raw_call = each(runtime.block_on(served.raw())?)?;

@@ -2,12 +2,12 @@
 
 use super::{
     local::Known,
-    server::{Client, Served},
+    server::{Client, Served, members},
 };
 use crate::results::Spread;
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 /// A measured pair. Times are nanoseconds a call.
 #[derive(Clone, Debug, Serialize)]
@@ -50,15 +50,17 @@ impl Block {
 
     /// So many calls by so many callers at once, each a task.
     pub fn calls(client: Client, callers: usize, calls: usize) -> Self {
+        let each = (calls / callers).max(1);
+        let members = members(each * callers);
         Self(Rc::new(move || {
-            let client = client.clone();
+            let (client, members) = (client.clone(), Arc::clone(&members));
             Box::pin(async move {
-                let (began, each) = (Instant::now(), (calls / callers).max(1));
+                let began = Instant::now();
                 if callers == 1 {
-                    client.call(0, each).await?;
+                    client.call(members, 0..each).await?;
                 } else {
-                    let tasks: Vec<_> =
-                        (0..callers).map(|caller| tokio::spawn(client.clone().call(caller * each, each))).collect();
+                    let call = |caller| client.clone().call(Arc::clone(&members), caller * each..(caller + 1) * each);
+                    let tasks: Vec<_> = (0..callers).map(|caller| tokio::spawn(call(caller))).collect();
                     for task in tasks {
                         task.await??;
                     }

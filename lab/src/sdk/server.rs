@@ -11,7 +11,7 @@ use shop_client::member::MemberServiceClient as SdkClient;
 use shop_proto::member_v1::{
     GetMemberRequest, member_service_client::MemberServiceClient, member_service_server::MemberServiceServer,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::AbortHandle, time::timeout};
 use tonic::transport::{Channel, Endpoint, Server, server::TcpIncoming};
 
@@ -33,6 +33,12 @@ impl Transport {
             Self::Loopback => "loopback",
         }
     }
+}
+
+/// So many members to call for, with ids as long as minted ones. Made beforehand: that is no part of a call.
+#[must_use]
+pub fn members(count: usize) -> Arc<[String]> {
+    (0..count).map(|n| format!("{n:026}")).collect()
 }
 
 /// A running server.
@@ -130,21 +136,19 @@ impl Served {
 }
 
 impl Client {
-    /// So many calls, one after the other.
+    /// A call for each member of a range, one after the other.
     ///
     /// # Errors
     /// If one fails, or tells of another member.
-    pub async fn call(self, first: usize, calls: usize) -> anyhow::Result<()> {
+    pub async fn call(self, members: Arc<[String]>, range: Range<usize>) -> anyhow::Result<()> {
         let mut client = self;
-        for n in first..first + calls {
-            // As long as minted ids.
-            let user_id = format!("{n:026}");
+        for user_id in &members[range] {
             let request = GetMemberRequest { user_id: user_id.clone() };
             let response = match &mut client {
                 Self::Raw(client) => client.get_member(request).await?.into_inner(),
                 Self::Sdk(client) => client.get_member(request).await?.value,
             };
-            anyhow::ensure!(response.member.is_some_and(|member| member.user_id == user_id), "another member");
+            anyhow::ensure!(response.member.is_some_and(|member| member.user_id == *user_id), "another member");
         }
         Ok(())
     }

@@ -28,16 +28,21 @@ fn joining<M: Method>(entropy: &mut Entropy<'_>) -> Vec<M::Request> {
     all
 }
 
+fn together<M: Method>(requests: &[M::Request]) -> Vec<u8> {
+    let encoded: Vec<_> = requests.iter().map(|request| request.encode_to_vec()).collect();
+    (glue::<M>().request)(&encoded.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
 /// The mesh cuts a gathered batch into what each request alone would have become.
 fn cut_apart_it_is_what_was_gathered<M: Method, B: Method>(entropy: &[u8]) {
     let requests = joining::<M>(&mut Entropy(entropy));
-    let whole = (glue::<M>().request)(&requests);
+    let whole = together::<M>(&requests);
     let of = policy(B::POLICY.path).batch_of.as_ref().unwrap();
     let positions: Vec<_> = (0..requests.len()).collect();
     let split = of.split(&whole, &positions).unwrap();
     assert_eq!(split.parts().len(), requests.len());
     for (part, single) in split.parts().iter().zip(&requests) {
-        let alone = (glue::<M>().request)(std::slice::from_ref(single));
+        let alone = together::<M>(std::slice::from_ref(single));
         let decode = |bytes: &[u8]| B::Request::decode(bytes).unwrap();
         assert!(decode(&part.request) == decode(&alone), "{} {:02x?}", M::POLICY.path, single.encode_to_vec());
     }
@@ -62,7 +67,7 @@ fn cut_apart_it_is_what_was_gathered<M: Method, B: Method>(entropy: &[u8]) {
 /// Every field of a single request is found in the batch by its name.
 fn fields_are_found_by_name<M: Method, B: Method>(entropy: &[u8]) {
     let requests = joining::<M>(&mut Entropy(entropy));
-    let bytes = (glue::<M>().request)(&requests);
+    let bytes = together::<M>(&requests);
     let batch = DynamicMessage::decode(request(B::POLICY.path), &*bytes).unwrap();
     let of = policy(B::POLICY.path).batch_of.as_ref().unwrap();
     let items = batch.descriptor().get_field(of.items()).unwrap();
@@ -194,8 +199,9 @@ fn only_what_is_equal_joins() {
 
 #[test]
 fn an_empty_value_is_an_item_too() {
-    let glue = glue::<shapes::shape_service_methods::GetNumber>();
     let requests = [0, 7, 0].map(|user_id| shapes::GetNumberRequest { user_id });
-    let batch = shapes::BatchGetNumberRequest::decode(&*(glue.request)(&requests)).unwrap();
+    let batch =
+        shapes::BatchGetNumberRequest::decode(&*together::<shapes::shape_service_methods::GetNumber>(&requests))
+            .unwrap();
     assert_eq!(batch.user_ids, [0, 7, 0]);
 }
