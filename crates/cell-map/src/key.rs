@@ -75,6 +75,18 @@ impl UserKey {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The same as hexadecimal digits, for lists of keys in JSON.
+    ///
+    /// ```
+    /// assert_eq!(cell_map::UserKey::from_text("u-1").unwrap().to_hex(), "752d31");
+    /// ```
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    }
 }
 
 impl fmt::Display for UserKey {

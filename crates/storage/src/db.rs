@@ -207,9 +207,9 @@ impl<E: Engine> Db<E> {
         .await
     }
 
-    /// [`fenced_read`](Self::fenced_read) for several users at once, all from one snapshot: `work` runs for one after
-    /// another, each fenced for himself. Which of them were refused is told one by one, in the order asked. Where the
-    /// data stands is told of the answer only if one user's is in it.
+    /// [`fenced_read`](Self::fenced_read) for several users at once, all from one snapshot: `work` gets those who are at
+    /// home here, in the order asked. Returns who was refused, in the order asked, and what `work` returned. Where the data
+    /// stands is told of the answer only if one user's is in it.
     ///
     /// # Errors
     /// If all of them are refused, with the first refusal; if ended by `work`, or the database failed.
@@ -217,35 +217,30 @@ impl<E: Engine> Db<E> {
         &self,
         requests: &[FenceRequest<'_>],
         work: F,
-    ) -> Result<Vec<Result<T, Refusal>>, TxError<B>>
+    ) -> Result<(Vec<Result<(), Refusal>>, T), TxError<B>>
     where
         T: Send + 'static,
         B: Send + 'static,
-        F: for<'t> Fn(&'t mut Tx<E>, UserKey) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + Sync + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<E>, Vec<UserKey>) -> BoxFuture<'t, Result<T, WorkError<B>>> + Send + 'static,
     {
         let requests: Vec<_> = requests.iter().map(|request| (request.key.clone(), request.asked)).collect();
         run(&self.inner, TxKind::FencedRead, Mode::Read, move |tx| {
             Box::pin(async move {
-                let (mut answers, mut stood) = (Vec::with_capacity(requests.len()), Vec::new());
-                for (key, asked) in requests {
-                    match tx.fence(key.clone(), asked).await {
-                        Ok(()) => {
-                            answers.push(Ok(work(tx, key).await?));
-                            stood.extend(tx.take_standing());
-                        }
-                        Err(FenceError::Refused(refusal)) => answers.push(Err(refusal)),
-                        Err(error) => return Err(error.into()),
-                    }
+                let admitted = tx.fence_each(&requests).await?;
+                let refusals = admitted.iter().filter_map(|admitted| admitted.as_ref().err());
+                if let Some(refusal) = refusals.clone().next().filter(|_| refusals.count() == admitted.len()) {
+                    return Err(refusal.clone().into());
                 }
-                if stood.windows(2).all(|two| two[0] == two[1])
-                    && let Some(standing) = stood.pop()
+                let home: Vec<&Standing> = admitted.iter().flatten().collect();
+                if let [one, others @ ..] = &home[..]
+                    && others.iter().all(|other| other.user == one.user)
                 {
-                    tx.set_standing(standing);
+                    tx.set_standing((*one).clone());
                 }
-                match answers.iter().position(Result::is_ok) {
-                    None if let Some(Err(refusal)) = answers.first() => Err(refusal.clone().into()),
-                    _ => Ok(Ended::Commit(answers)),
-                }
+                let users = home.into_iter().map(|standing| standing.user.clone()).collect();
+                let value = work(tx, users).await?;
+                let refused = admitted.into_iter().map(|admitted| admitted.map(drop)).collect();
+                Ok(Ended::Commit((refused, value)))
             })
         })
         .await
@@ -402,17 +397,41 @@ impl<E: Engine> Tx<E> {
 
     /// The first statement of a fenced transaction.
     pub(crate) async fn fence(&mut self, key: UserKey, asked: OwnerEpochs) -> Result<(), FenceError> {
+        let fenced = self.fence_rows(BucketLock::Shared, BucketId::of(&key), &key).await?;
+        let standing = self.admit(key, asked, fenced).await?;
+        self.set_standing(standing);
+        Ok(())
+    }
+
+    /// The first statement of one that reads several users' data; none of them is its user.
+    async fn fence_each(
+        &mut self,
+        requests: &[(UserKey, OwnerEpochs)],
+    ) -> Result<Vec<Result<Standing, Refusal>>, StorageError> {
+        let keys: Vec<_> = requests.iter().map(|(key, _)| (BucketId::of(key), key)).collect();
+        let mode = self.mode();
+        let found = E::fence_each(self.conn(), mode, BucketLock::Shared, &keys).await?;
+        let mut admitted = Vec::with_capacity(requests.len());
+        for ((bucket, _), ((key, asked), fenced)) in keys.into_iter().zip(requests.iter().zip(found)) {
+            let fenced = fenced.ok_or(StorageError::MissingBucket(bucket))?;
+            admitted.push(match self.admit(key.clone(), *asked, fenced).await {
+                Ok(standing) => Ok(standing),
+                Err(FenceError::Refused(refusal)) => Err(refusal),
+                Err(FenceError::Storage(error)) => return Err(error),
+            });
+        }
+        Ok(admitted)
+    }
+
+    /// Where a user's data stands, if this cell may serve him.
+    async fn admit(&mut self, key: UserKey, asked: OwnerEpochs, fenced: Fenced) -> Result<Standing, FenceError> {
         use cell_map::ownership::{Answer, answer};
-        let bucket = BucketId::of(&key);
-        let Fenced { rows, position } = self.fence_rows(BucketLock::Shared, bucket, &key).await?;
+        let Fenced { rows, position } = fenced;
         let cell = &self.shared().settings.cell;
         match answer(cell, &rows, asked) {
             // A user without data must not come into being behind the back of whoever moves the bucket (OWN-14).
             Answer::Serve { only_with_data: true, .. } if !self.has_data(&key).await? => Err(Refusal::Moving.into()),
-            Answer::Serve { epochs, .. } => {
-                self.set_standing(Standing { user: key, epochs, position });
-                Ok(())
-            }
+            Answer::Serve { epochs, .. } => Ok(Standing { user: key, epochs, position }),
             Answer::Moving => Err(Refusal::Moving.into()),
             Answer::WrongCell { owner, epochs } => Err(Refusal::WrongCell { owner, epochs }.into()),
         }

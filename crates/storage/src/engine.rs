@@ -115,6 +115,22 @@ pub trait Engine: Send + Sync + Sized + 'static {
         key: &UserKey,
     ) -> impl Future<Output = Result<Option<Fenced>, StorageError>> + Send;
 
+    /// The same for several keys, one result for each in their order. The default asks for one after another.
+    fn fence_each(
+        connection: &mut Self::Connection,
+        mode: Mode,
+        lock: BucketLock,
+        keys: &[(BucketId, &UserKey)],
+    ) -> impl Future<Output = Result<Vec<Option<Fenced>>, StorageError>> + Send {
+        async move {
+            let mut found = Vec::with_capacity(keys.len());
+            for (bucket, key) in keys {
+                found.push(Self::fence(connection, mode, lock, *bucket, key).await?);
+            }
+            Ok(found)
+        }
+    }
+
     /// Locks a bucket's row alone.
     fn lock_bucket(
         connection: &mut Self::Connection,

@@ -155,6 +155,15 @@ impl Engine for Sqlite {
         fence::rows(connection, bucket, key).await
     }
 
+    async fn fence_each(
+        connection: &mut SqliteConnection,
+        _mode: Mode,
+        _lock: BucketLock,
+        keys: &[(BucketId, &UserKey)],
+    ) -> Result<Vec<Option<Fenced>>, StorageError> {
+        fence::rows_of_each(connection, keys).await
+    }
+
     async fn lock_bucket(_: &mut SqliteConnection, _: BucketLock, _: BucketId) -> Result<(), StorageError> {
         Ok(())
     }

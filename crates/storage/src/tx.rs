@@ -69,10 +69,6 @@ impl<E: Engine> Tx<E> {
         self.standing = Some(standing);
     }
 
-    pub(crate) fn take_standing(&mut self) -> Option<Standing> {
-        self.standing.take()
-    }
-
     pub(crate) fn standing(&self) -> Option<&Standing> {
         self.standing.as_ref()
     }

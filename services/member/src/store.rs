@@ -6,7 +6,7 @@ mod profile;
 
 pub use activity::{apply, list};
 pub use follow::{Edge, changes, floor, follow, is_following, list_following, unfollow, which};
-pub use profile::{find, insert};
+pub use profile::{find, find_all, insert};
 
 use crate::Error;
 use storage::{Migration, TableSpec, UserTables, WorkError};

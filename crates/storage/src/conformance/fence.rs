@@ -98,29 +98,36 @@ pub async fn several_are_fenced_one_by_one_in_one_snapshot<F: Factory>(factory: 
     let writer = another(factory, &place).await;
     let (one, other) = (ann.clone(), bob.clone());
     let users = [&ann, &theirs, &bob, &ann].map(plain);
-    let read = db.fenced_read_each(&users, move |tx, key| {
-        let (writer, one, other) = (writer.clone(), one.clone(), other.clone());
+    let read = db.fenced_read_each(&users, move |tx, home| {
         Box::pin(async move {
-            assert_eq!(tx.user(), Some(&key));
-            if key == one {
-                put(&writer, &other, 1, 1).await.expect("a write beside the read");
+            assert_eq!((tx.user(), &home[..]), (None, &[one.clone(), other.clone(), one][..]));
+            put(&writer, &other, 1, 1).await.expect("a write beside the read");
+            let mut amounts = Vec::new();
+            for key in home {
+                let sql = "SELECT amount FROM suite_account WHERE user_key = ?";
+                let row = tx.query(sql, vec![key.as_bytes().into()]).await?.pop();
+                amounts.push(row.map(|mut row| row.integer()).transpose()?);
             }
-            let sql = "SELECT amount FROM suite_account WHERE user_key = ?";
-            let row = tx.query(sql, vec![key.as_bytes().into()]).await?.pop();
-            Work::Ok(row.map(|mut row| row.integer()).transpose()?)
+            Work::Ok(amounts)
         })
     });
     let wrong = Refusal::WrongCell { owner: there(), epochs: epochs(0, 1) };
-    let seen = [Ok(Some(5)), Err(wrong.clone()), Ok(Some(5)), Ok(Some(5))];
-    assert_eq!(read.await.expect("partly at home"), seen, "as it was when the first was read");
-    assert_eq!(items(&db, &bob).await, [(1, 7)]);
+    let (refused, seen) = read.await.expect("partly at home");
+    assert_eq!(refused, [Ok(()), Err(wrong.clone()), Ok(()), Ok(())]);
+    assert_eq!(seen, [Some(5); 3], "as it was at the fence");
+    assert_eq!(items(&db, &bob).await, [(1, 6)]);
 
     let users = [plain(&theirs), plain(&theirs)];
     let refused = db.fenced_read_each(&users, |_, _| Box::pin(async { Work::Ok(()) })).await;
     let refused = refused.expect_err("nobody is at home");
     assert!(matches!(&refused, TxError::Refused(refusal) if *refusal == wrong), "{refused:?}");
     let read = db.fenced_read_each(&[], |_, _| Box::pin(async { Work::Ok(()) }));
-    assert_eq!(read.await.expect("nothing asked"), []);
+    assert_eq!(read.await.expect("nothing asked"), (vec![], ()));
+    set_user(&db, &ann, UserState::Frozen, 1).await;
+    let users = [&ann, &bob].map(plain);
+    let read = db.fenced_read_each(&users, |tx, _| Box::pin(async move { Work::Ok(tx.user().cloned()) }));
+    let (refused, seen) = read.await.expect("partly at home");
+    assert_eq!((&refused[..], seen), (&[Err(Refusal::Moving), Ok(())][..], Some(bob)));
 }
 
 /// The bootstrap writes one row per bucket, as the map has it, once.

@@ -124,16 +124,16 @@ impl MemberService for Members {
         let read = self
             .context
             .db
-            .fenced_read_each(&fences, |tx, key| Box::pin(async move { store::find(tx.conn(), &key).await }));
-        let found = read.await.map_err(status)?;
-        let results = ids.iter().zip(found).map(|(id, found)| {
+            .fenced_read_each(&fences, |tx, ids| Box::pin(async move { store::find_all(tx.conn(), &ids).await }));
+        let (refused, found) = read.await.map_err(status)?;
+        let results = ids.iter().zip(refused).map(|(id, refused)| {
             let user_id = convert::user_id(id);
-            let error = match found {
-                Ok(Some(member)) => {
-                    return pb::MemberResult { user_id, member: Some((&member).into()), ..Default::default() };
+            let error = match (refused, found.get(id)) {
+                (Ok(()), Some(member)) => {
+                    return pb::MemberResult { user_id, member: Some(member.into()), ..Default::default() };
                 }
-                Ok(None) => TxError::Business(Error::NotFound(user_id.clone())),
-                Err(refusal) => TxError::Refused(refusal),
+                (Ok(()), None) => TxError::Business(Error::NotFound(user_id.clone())),
+                (Err(refusal), _) => TxError::Refused(refusal),
             };
             let status = status(error);
             pb::MemberResult { user_id, member: None, code: status.code().into(), message: status.message().to_owned() }
