@@ -7,7 +7,7 @@ use shop_client::{
     catalog::CatalogServiceClient,
     follow::FollowServiceClient,
     member::{ActivityServiceClient, MemberServiceClient},
-    trade::{StockServiceClient, TradeServiceClient},
+    trade::{PricingServiceClient, StockServiceClient, TradeServiceClient},
 };
 use shop_proto::member_v1::GetMemberRequest;
 use std::{
@@ -65,6 +65,8 @@ pub struct Sdk {
     pub trade: TradeServiceClient,
     /// The cell's stock.
     pub stock: StockServiceClient,
+    /// Prices with promotions.
+    pub pricing: PricingServiceClient,
 }
 
 impl Sdk {
@@ -83,6 +85,7 @@ impl Sdk {
             catalog: CatalogServiceClient::new(&mesh),
             trade: TradeServiceClient::new(&mesh),
             stock: StockServiceClient::new(&mesh),
+            pricing: PricingServiceClient::new(&mesh),
         };
         // The routers tell each other's instances a moment later.
         let direct = async {
