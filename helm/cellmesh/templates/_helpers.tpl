@@ -23,6 +23,7 @@ app.kubernetes.io/managed-by: {{ $context.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version }}
 cellmesh/cell: {{ $context.Values.cell.id | quote }}
 cellmesh/region: {{ $context.Values.cell.region | quote }}
+cellmesh/global: {{ $context.Values.cell.global | quote }}
 {{- end -}}
 
 {{- define "cellmesh.image" -}}
@@ -35,8 +36,10 @@ cellmesh/region: {{ $context.Values.cell.region | quote }}
 {{- $all := list (dict "name" "services" "run" list "hosts" list) -}}
 {{- if eq .Values.services.grouping "each" -}}
 {{- $all = list -}}
-{{- range .Files.Get "files/services.yaml" | fromYamlArray -}}
-{{- $all = append $all (dict "name" .name "run" (list .name) "hosts" .hosts) -}}
+{{- range $at, $process := .Files.Get "files/services.yaml" | fromYamlArray -}}
+{{- $hosts := $process.hosts -}}
+{{- if and $.Values.cell.global (eq $at 0) }}{{ $hosts = append $hosts "cellmesh.control.v1.MapAdminService" }}{{ end -}}
+{{- $all = append $all (dict "name" $process.name "run" (list $process.name) "hosts" $hosts) -}}
 {{- end -}}
 {{- end -}}
 {{ toJson $all }}
