@@ -1,6 +1,9 @@
 //! The cells of `k8s/example`, installed by the chart.
 
-use super::lab::{Lab, with_config};
+use super::{
+    graph::{Edge, Watch},
+    lab::{Lab, with_config},
+};
 use crate::{
     test::tool::{Tool, Toolbox},
     workspace::output,
@@ -9,6 +12,8 @@ use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fs::{self, File},
     io::{Read as _, Write as _},
     os::unix::fs::chown,
@@ -17,6 +22,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tempfile::NamedTempFile;
 
 /// The cells; the first one is global. Each is a release `cellmesh` in a namespace of its own.
 pub(super) const CELLS: [&str; 3] = ["bj-1", "sh-1", "sh-2"];
@@ -33,6 +39,20 @@ pub(super) struct Cells<'l> {
     helm: PathBuf,
     grpcurl: PathBuf,
     bin_dir: PathBuf,
+    pub graph: RefCell<Graph>,
+    /// Holds the operator token, for `cellctl`.
+    pub operator: NamedTempFile,
+}
+
+/// What is known so far of who may call whom and who does.
+pub(super) struct Graph {
+    pub watch: Watch,
+    /// By the NetworkPolicies, for the pods that there were.
+    pub allowed: BTreeSet<Edge>,
+    /// Between processes, by the traces.
+    pub calls: BTreeSet<(String, String)>,
+    /// Traces that were looked at.
+    pub traces: usize,
 }
 
 /// An answer, as grpcurl shows it.
@@ -61,7 +81,10 @@ impl<'l> Cells<'l> {
             let command = tools.command(tool).context("a tool is missing")?;
             anyhow::Ok(PathBuf::from(command.get_program()))
         };
-        let cells = Self { lab, helm: program(Tool::Helm)?, grpcurl: program(Tool::Grpcurl)?, bin_dir };
+        let watch = Watch::begin(lab)?;
+        let graph = RefCell::new(Graph { watch, allowed: BTreeSet::new(), calls: BTreeSet::new(), traces: 0 });
+        let (helm, grpcurl) = (program(Tool::Helm)?, program(Tool::Grpcurl)?);
+        let cells = Self { lab, helm, grpcurl, bin_dir, graph, operator: NamedTempFile::new()? };
         cells.kubectl(&["apply", "-f", &format!("{EXAMPLE}/namespaces.yaml")])?;
         cells.apply(&volumes()?)?;
         cells.secrets()?;
@@ -83,15 +106,22 @@ impl<'l> Cells<'l> {
 
     /// Each namespace gets the mesh's secrets.
     fn secrets(&self) -> anyhow::Result<()> {
-        let mut random = [0; 56];
+        let mut random = [0; 80];
         File::open("/dev/urandom")?.read_exact(&mut random)?;
-        let token: String = random[..24].iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = BASE64_STANDARD.encode(&random[24..]);
+        let token = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let key = BASE64_STANDARD.encode(&random[48..]);
+        let operator = token(&random[24..48]);
+        self.operator.as_file().write_all(operator.as_bytes())?;
         for cell in CELLS {
-            let token = format!("--from-literal=peer-token={token}");
+            let token = format!("--from-literal=peer-token={}", token(&random[..24]));
             let keys = format!("--from-literal=seal-keys=[{{id=1,secret=\"{key}\"}}]");
-            let name = ["create", "secret", "generic", "cellmesh-secrets"];
-            self.kubectl(&[&["-n", &namespace(cell)], &name[..], &[&token, &keys]].concat())?;
+            let operator = format!("--from-literal=operator-token={operator}");
+            // The map is changed in the global cell.
+            let all = [&token, &keys, &operator];
+            let literals = if cell == CELLS[0] { &all[..] } else { &all[..2] };
+            let mut create =
+                self.lab.kubectl(&["-n", &namespace(cell), "create", "secret", "generic", "cellmesh-secrets"]);
+            output(create.args(literals))?;
         }
         Ok(())
     }
@@ -227,13 +257,18 @@ impl<'l> Cells<'l> {
     }
 }
 
+/// The folder of a cell's volume on this machine.
+pub(super) fn volume(cell: &str) -> PathBuf {
+    Path::new("/tmp/kube-lab/volumes").join(cell)
+}
+
 /// A volume for each cell: the lab provides none by itself.
 fn volumes() -> anyhow::Result<String> {
     let mut text = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: lab}, \
                     provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}\n"
         .to_owned();
     for cell in CELLS {
-        let folder = Path::new("/tmp/kube-lab/volumes").join(cell);
+        let folder = volume(cell);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         chown(&folder, Some(USER), Some(USER))?;
         text += &format!(

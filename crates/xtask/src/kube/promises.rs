@@ -1,6 +1,7 @@
 //! What the cells promise, each looked at from outside.
 
 mod apart;
+mod graph;
 mod loss;
 mod routing;
 mod traces;
@@ -13,12 +14,19 @@ use anyhow::ensure;
 
 /// Looks whether a promise is kept.
 pub(super) fn look(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
+    kept(promise, cells, calls)?;
+    // What comes later may drive it out of Jaeger, and pods come and go.
+    if promise == Promise::Uninstall { Ok(()) } else { graph::note(cells) }
+}
+
+fn kept(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
     match promise {
         Promise::Routing => routing::look(cells),
         Promise::Traces => traces::look(cells),
         Promise::Apart => apart::look(cells),
         Promise::Restarts => restarts(cells, calls),
         Promise::GlobalLost => loss::look(cells, calls),
+        Promise::Graph => graph::look(cells),
         Promise::Uninstall => uninstall(cells),
     }
 }

@@ -3,14 +3,14 @@
 
 use super::{
     super::cells::{Cells, namespace},
-    traces,
+    graph, traces,
 };
 use crate::workspace::output;
 use anyhow::ensure;
 use serde_json::Value;
 use std::process::Command;
 
-const CELL: &str = "solo";
+pub(super) const CELL: &str = "solo";
 const VALUES: &str = "cell.id=solo,services.grouping=each,services.seed=true,persistence.enabled=false,\
                       telemetry.otlp=http://jaeger.tracing.svc:4317";
 
@@ -22,7 +22,7 @@ pub(super) fn look(cells: &Cells<'_>) -> anyhow::Result<()> {
     cells.release(CELL, &[&["install", "cellmesh", "helm/cellmesh"], &set[..]].concat())?;
     ensure!(cells.release(CELL, &["test", "cellmesh"])?.contains("Succeeded"), "helm test failed");
     let spans = traces::place_order(cells, CELL, CELL)?;
-    let edges = traces::edges(&spans)?;
+    let edges = traces::edges(&spans);
     ensure!(edges.contains(&("cell-services of solo", "cell-router of solo")), "an event takes no router: {edges:?}");
     let map = || -> anyhow::Result<(Value, Value)> {
         let keeper = cells.cluster_ip(CELL, "cellmesh-catalog")?;
@@ -37,5 +37,6 @@ pub(super) fn look(cells: &Cells<'_>) -> anyhow::Result<()> {
     cells.kubectl(&[&["-n", &space], &ready[..]].concat())?;
     ensure!(map()? == before, "the map {before:?} became {:?}", map()?);
     println!("the map outlives its keeper: incarnation and epoch {before:?}");
+    graph::note(cells)?;
     cells.release(CELL, &["uninstall", "cellmesh", "--wait"]).map(drop)
 }

@@ -1,11 +1,14 @@
-//! The global cell is gone.
+//! The global cell is gone: what needs it is refused, everything else goes on. And changes of the map, which need it.
 
 use super::{
-    super::cells::{Cells, namespace},
+    super::cells::{CELLS, Cells, namespace, volume},
     routing::register,
 };
+use crate::workspace::output;
 use anyhow::{Context as _, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::{fs, io::Write as _, process::Command};
+use tempfile::NamedTempFile;
 
 const CREATE: &str = "shop.catalog.v1.CatalogService/CreateProduct";
 const GET: &str = "shop.catalog.v1.CatalogService/GetProduct";
@@ -19,6 +22,11 @@ pub(super) fn look(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
     };
     let pods =
         || -> anyhow::Result<usize> { Ok(cells.pods("bj-1", "router")?.len() + cells.pods("bj-1", "services")?.len()) };
+    let (usual, other) = (wanted(cells, 30)?, wanted(cells, 31)?);
+    let first = epoch(cells, "sh-1")?;
+    let changed = apply(cells, &door, &other, true)?;
+    ensure!(changed == first + 1, "map epoch {first} became {changed}");
+    follows(cells, changed)?;
     // Whoever comes later must not wait for it either: the clients start when it is gone.
     scale("deployment/cellmesh-router", "0")?;
     scale("statefulset/cellmesh-services", "0")?;
@@ -35,16 +43,79 @@ pub(super) fn look(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
         "sku": "kube-test", "title": "A product", "unit_price": {"currency_code": "CNY", "minor_units": 100},
         "allotments": [{"cell": "sh-1", "quantity": 1}],
     }});
-    let refused = cells.call(&door, CREATE, &product, &[]).err().map(|error| format!("{error:#}")).unwrap_or_default();
-    ensure!(refused.contains("Code: Unavailable"), "a catalogue write is answered by: {refused}");
-    println!(
-        "a catalogue write without the global cell: {}",
-        refused.lines().find(|l| l.contains("Message")).unwrap_or_default().trim()
-    );
+    unavailable("a catalogue write", cells.call(&door, CREATE, &product, &[]))?;
+    let token = fs::read_to_string(cells.operator.path())?;
+    let header = format!("cellmesh-operator-token: {token}");
+    let change = json!({"wanted": {"global_cell": "bj-1", "cells": [{"id": "bj-1", "region": "beijing"}]}});
+    unavailable("a map change", cells.call(&door, APPLY, &change, &[&header]))?;
     cells.shopped("global-lost")?;
+    // Its map is lost, too: it goes on where a router of another cell has it, with what was changed by a call.
+    for file in ["map.pb", "map.pb.last-good"] {
+        fs::remove_file(volume("bj-1").join(file)).with_context(|| format!("removing {file}"))?;
+    }
     scale("statefulset/cellmesh-services", "1")?;
     scale("deployment/cellmesh-router", "2")?;
     cells.ready("bj-1")?;
     cells.until("a product can be created again", || Ok(cells.call(&door, CREATE, &product, &[]).is_ok()))?;
-    cells.until("the copy catches up", || Ok(cells.call(&door, GET, &json!({"sku": "kube-test"}), &[]).is_ok()))
+    cells.until("the copy catches up", || Ok(cells.call(&door, GET, &json!({"sku": "kube-test"}), &[]).is_ok()))?;
+    let kept = epoch(cells, "bj-1")?;
+    ensure!(
+        kept == changed,
+        "the global cell came back with map epoch {kept}, not {changed}: a start undid what was changed"
+    );
+    let restored = apply(cells, &door, &usual, true)?;
+    ensure!(restored == changed + 1, "map epoch {changed} became {restored}");
+    follows(cells, restored)?;
+    ensure!(apply(cells, &door, &usual, false)? == restored, "the same cells again are no change");
+    println!(
+        "map changes by a call through sh-1: epochs {first}, {changed}, {restored}; a restart and a lost file undid none"
+    );
+    let wrong = cells.call(&door, APPLY, &change, &["cellmesh-operator-token: not-the-token-of-operators"]);
+    refused("a map change with another token", wrong, "PermissionDenied")
+}
+
+const APPLY: &str = "cellmesh.control.v1.MapAdminService/ApplyCells";
+
+fn unavailable<T>(what: &str, answer: anyhow::Result<T>) -> anyhow::Result<()> {
+    refused(&format!("{what} without the global cell"), answer, "Unavailable")
+}
+
+fn refused<T>(what: &str, answer: anyhow::Result<T>, code: &str) -> anyhow::Result<()> {
+    let told = answer.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(told.contains(&format!("Code: {code}")), "{what} is answered by: {told}");
+    println!("{what}: {code}, {}", told.lines().find(|line| line.contains("Message")).unwrap_or_default().trim());
+    Ok(())
+}
+
+/// The cells that the chart's values name, with another distance of the regions.
+fn wanted(cells: &Cells<'_>, rtt_ms: u64) -> anyhow::Result<NamedTempFile> {
+    let path = "jsonpath={.data.cells\\.json}";
+    let text = cells.kubectl(&["-n", &namespace("bj-1"), "get", "configmap", "cellmesh-map", "-o", path])?;
+    let mut wanted: Value = serde_json::from_str(&text)?;
+    wanted["distances"][0]["rtt_ms"] = rtt_ms.into();
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    file.write_all(wanted.to_string().as_bytes())?;
+    Ok(file)
+}
+
+/// `cellctl map apply` at a door; the map's epoch then. `news`: whether it is to change something.
+fn apply(cells: &Cells<'_>, door: &str, wanted: &NamedTempFile, news: bool) -> anyhow::Result<u64> {
+    let mut cellctl = Command::new(cells.program("cellctl"));
+    cellctl.args(["--router", door, "--json", "map", "apply"]).arg(wanted.path());
+    let told: Value = serde_json::from_str(&output(cellctl.arg("--operator-token-file").arg(cells.operator.path()))?)?;
+    ensure!(told["published"] == news, "map apply says {told}");
+    told["epoch"].as_u64().context("no epoch")
+}
+
+fn epoch(cells: &Cells<'_>, cell: &str) -> anyhow::Result<u64> {
+    let mut cellctl = Command::new(cells.program("cellctl"));
+    let told = output(cellctl.args(["--router", &cells.front(cell)?, "--json", "map", "show"]))?;
+    serde_json::from_str::<Value>(&told)?["epoch"].as_u64().context("no epoch")
+}
+
+/// Waits until the routers of every cell have this version.
+fn follows(cells: &Cells<'_>, wanted: u64) -> anyhow::Result<()> {
+    cells.until("the changed map is in force everywhere", || {
+        CELLS.iter().try_fold(true, |all, cell| Ok(all && epoch(cells, cell)? == wanted))
+    })
 }
