@@ -18,7 +18,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -53,6 +53,41 @@ pub(super) struct Graph {
     pub calls: BTreeSet<(String, String)>,
     /// Traces that were looked at.
     pub traces: usize,
+}
+
+/// Shoppers who call while something happens to the cells.
+pub(super) struct Shoppers<'c> {
+    cells: &'c Cells<'c>,
+    name: String,
+    log: NamedTempFile,
+    follow: Child,
+}
+
+impl Shoppers<'_> {
+    fn told(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.log.path())?)
+    }
+
+    /// All has happened: they make the calls that are still missing, and tell what came of all.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        // Its end is waited for.
+        self.cells.kubectl(&["-n", "tracing", "delete", "pod", &self.name])?;
+        self.follow.wait()?;
+        let told = self.told()?;
+        let figures = told.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        println!("figure: {} {figures}", self.name);
+        let figures: Value = serde_json::from_str(figures).with_context(|| format!("shoppers failed: {told}"))?;
+        ensure!(figures["failed"] == 0 && figures["wrong_wallets"] == 0, "shoppers failed: {told}");
+        Ok(())
+    }
+}
+
+impl Drop for Shoppers<'_> {
+    fn drop(&mut self) {
+        // One that ended already is reaped all the same.
+        let _ = self.follow.kill();
+        let _ = self.follow.wait();
+    }
 }
 
 /// An answer, as grpcurl shows it.
@@ -213,37 +248,28 @@ impl<'l> Cells<'l> {
         Ok(names.lines().map(|name| name.trim_start_matches("pod/").to_owned()).collect())
     }
 
-    /// Starts shoppers in the cluster (`lab shoppers`), who call at these cells' doors.
-    pub fn shoppers(&self, name: &str, cells: &[&str], calls: usize, seconds: u32) -> anyhow::Result<()> {
+    /// Starts shoppers in the cluster (`lab shoppers`), who call at these cells' doors until they are told to end.
+    pub fn shoppers(&self, name: &str, cells: &[&str], calls: usize) -> anyhow::Result<Shoppers<'_>> {
         let doors: Vec<String> =
             cells.iter().map(|cell| format!("cellmesh-router.{}.svc:7000", namespace(cell))).collect();
         self.apply(&format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: tracing}}, spec: {{restartPolicy: Never, \
-             automountServiceAccountToken: false, \
+             automountServiceAccountToken: false, terminationGracePeriodSeconds: 600, \
              securityContext: {{runAsNonRoot: true, runAsUser: {USER}, seccompProfile: {{type: RuntimeDefault}}}}, \
              containers: [{{name: lab, image: 'localhost/cellmesh/lab:1', \
-             args: [shoppers, '--doors={}', '--calls={calls}', '--seconds={seconds}', '--pace-ms=200'], \
+             args: [shoppers, '--doors={}', '--calls={calls}', --until-told, '--pace-ms=200'], \
              securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, \
              capabilities: {{drop: [ALL]}}}}}}]}}}}",
             doors.join(",")
         ))?;
-        self.until("the shoppers begin", || Ok(self.log(name).contains("shoppers begin")))
-    }
-
-    /// Waits for the shoppers' end, and tells what came of it. What happens to the mesh must have happened before that.
-    pub fn shopped(&self, name: &str) -> anyhow::Result<()> {
-        let phase = || self.kubectl(&["-n", "tracing", "get", "pod", name, "-o", "jsonpath={.status.phase}"]);
-        let early = phase()? == "Succeeded";
-        self.until("the shoppers end", || Ok(matches!(phase()?.as_str(), "Succeeded" | "Failed")))?;
-        let log = self.log(name);
-        println!("figure: {name} {}", log.lines().find(|line| line.starts_with('{')).unwrap_or_default());
-        ensure!(phase()? == "Succeeded", "shoppers failed: {log}");
-        ensure!(!early, "the shoppers ended before all had happened");
-        Ok(())
-    }
-
-    fn log(&self, name: &str) -> String {
-        self.kubectl(&["-n", "tracing", "logs", name]).unwrap_or_default()
+        let pod = format!("pod/{name}");
+        self.kubectl(&["-n", "tracing", "wait", &pod, "--for=condition=Ready", "--timeout=120s"])?;
+        let log = NamedTempFile::new()?;
+        let mut follow = self.lab.kubectl(&["-n", "tracing", "logs", "-f", &pod]);
+        let follow = follow.stdin(Stdio::null()).stdout(log.reopen()?).spawn()?;
+        let shoppers = Shoppers { cells: self, name: name.to_owned(), log, follow };
+        self.until("the shoppers begin", || Ok(shoppers.told()?.contains("shoppers begin")))?;
+        Ok(shoppers)
     }
 
     /// Waits for something, ten minutes at most.

@@ -94,7 +94,7 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Edges that the policies allow between these pods and that begin or end at a part of a cell. All three as `kubectl get -o json`
-/// tells them.
+/// tells them. Pods that are ending are left out: a release's policies go before its pods.
 pub(super) fn allowed(policies: &Value, pods: &Value, namespaces: &Value) -> BTreeSet<Edge> {
     let spaces: BTreeMap<String, Labels> = items(namespaces)
         .map(|space| {
@@ -102,7 +102,8 @@ pub(super) fn allowed(policies: &Value, pods: &Value, namespaces: &Value) -> BTr
             (name, labels(&space["metadata"]["labels"]))
         })
         .collect();
-    let pods: Vec<Pod> = items(pods).map(Pod::read).collect();
+    let pods: Vec<Pod> =
+        items(pods).filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).map(Pod::read).collect();
     let policies: Vec<&Value> = items(policies).collect();
     let judge = policy::Judge { policies: &policies, spaces: &spaces };
     let mut edges = BTreeSet::new();

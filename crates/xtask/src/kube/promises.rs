@@ -3,6 +3,7 @@
 mod apart;
 mod graph;
 mod loss;
+mod maps;
 mod routing;
 mod traces;
 
@@ -33,26 +34,26 @@ fn kept(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow::Result<()>
 
 /// Routers, then services and images, under a load of their own each.
 fn restarts(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
-    cells.shoppers("routers-deleted", &CELLS, calls, 120)?;
+    let shoppers = cells.shoppers("routers-deleted", &CELLS, calls)?;
     for cell in CELLS {
         for pod in cells.pods(cell, "router")? {
             cells.kubectl(&["-n", &namespace(cell), "delete", "pod", &pod])?;
             cells.ready(cell)?;
         }
     }
-    cells.shopped("routers-deleted")?;
-    cells.shoppers("services-deleted", &CELLS, calls, 60)?;
+    shoppers.end()?;
+    let shoppers = cells.shoppers("services-deleted", &CELLS, calls)?;
     for cell in CELLS {
         cells.kubectl(&["-n", &namespace(cell), "delete", "pod", "cellmesh-services-0"])?;
         cells.ready(cell)?;
     }
-    cells.shopped("services-deleted")?;
-    cells.shoppers("upgraded", &CELLS, calls, 150)?;
+    shoppers.end()?;
+    let shoppers = cells.shoppers("upgraded", &CELLS, calls)?;
     for cell in CELLS {
         cells.helm("upgrade", cell, "2", true)?;
         cells.ready(cell)?;
     }
-    cells.shopped("upgraded")
+    shoppers.end()
 }
 
 fn uninstall(cells: &Cells<'_>) -> anyhow::Result<()> {

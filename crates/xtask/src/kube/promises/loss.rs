@@ -2,13 +2,12 @@
 
 use super::{
     super::cells::{CELLS, Cells, namespace, volume},
+    maps,
     routing::register,
 };
-use crate::workspace::output;
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
-use std::{fs, io::Write as _, process::Command};
-use tempfile::NamedTempFile;
+use serde_json::json;
+use std::fs;
 
 const CREATE: &str = "shop.catalog.v1.CatalogService/CreateProduct";
 const GET: &str = "shop.catalog.v1.CatalogService/GetProduct";
@@ -22,9 +21,11 @@ pub(super) fn look(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
     };
     let pods =
         || -> anyhow::Result<usize> { Ok(cells.pods("bj-1", "router")?.len() + cells.pods("bj-1", "services")?.len()) };
-    let (usual, other) = (wanted(cells, 30)?, wanted(cells, 31)?);
+    let wanted = |rtt_ms: u64| maps::wanted(cells, "bj-1", |cells| cells["distances"][0]["rtt_ms"] = rtt_ms.into());
+    let (usual, other) = (wanted(30)?, wanted(31)?);
+    let apply = |wanted, news| maps::apply(cells, &door, cells.operator.path(), wanted, news);
     let first = epoch(cells, "sh-1")?;
-    let changed = apply(cells, &door, &other, true)?;
+    let changed = apply(&other, true)?;
     ensure!(changed == first + 1, "map epoch {first} became {changed}");
     follows(cells, changed)?;
     // Whoever comes later must not wait for it either: the clients start when it is gone.
@@ -33,7 +34,7 @@ pub(super) fn look(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
     cells.kubectl(&["-n", &bj, "delete", "pods", "--all", "--grace-period=0", "--force"])?;
     cells.until("the global cell ends", || Ok(pods()? == 0))?;
     register(cells, "sh-1")?;
-    cells.shoppers("global-lost", &REGIONAL, calls, 90)?;
+    let shoppers = cells.shoppers("global-lost", &REGIONAL, calls)?;
     cells.kubectl(&["-n", &namespace("sh-1"), "delete", "pod", "cellmesh-services-0"])?;
     cells.ready("sh-1")?;
     let router = cells.pods("sh-1", "router")?.pop().context("no router")?;
@@ -48,7 +49,7 @@ pub(super) fn look(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
     let header = format!("cellmesh-operator-token: {token}");
     let change = json!({"wanted": {"global_cell": "bj-1", "cells": [{"id": "bj-1", "region": "beijing"}]}});
     unavailable("a map change", cells.call(&door, APPLY, &change, &[&header]))?;
-    cells.shopped("global-lost")?;
+    shoppers.end()?;
     // Its map is lost, too: it goes on where a router of another cell has it, with what was changed by a call.
     for file in ["map.pb", "map.pb.last-good"] {
         fs::remove_file(volume("bj-1").join(file)).with_context(|| format!("removing {file}"))?;
@@ -63,10 +64,10 @@ pub(super) fn look(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
         kept == changed,
         "the global cell came back with map epoch {kept}, not {changed}: a start undid what was changed"
     );
-    let restored = apply(cells, &door, &usual, true)?;
+    let restored = apply(&usual, true)?;
     ensure!(restored == changed + 1, "map epoch {changed} became {restored}");
     follows(cells, restored)?;
-    ensure!(apply(cells, &door, &usual, false)? == restored, "the same cells again are no change");
+    ensure!(apply(&usual, false)? == restored, "the same cells again are no change");
     println!(
         "map changes by a call through sh-1: epochs {first}, {changed}, {restored}; a restart and a lost file undid none"
     );
@@ -87,35 +88,13 @@ fn refused<T>(what: &str, answer: anyhow::Result<T>, code: &str) -> anyhow::Resu
     Ok(())
 }
 
-/// The cells that the chart's values name, with another distance of the regions.
-fn wanted(cells: &Cells<'_>, rtt_ms: u64) -> anyhow::Result<NamedTempFile> {
-    let path = "jsonpath={.data.cells\\.json}";
-    let text = cells.kubectl(&["-n", &namespace("bj-1"), "get", "configmap", "cellmesh-map", "-o", path])?;
-    let mut wanted: Value = serde_json::from_str(&text)?;
-    wanted["distances"][0]["rtt_ms"] = rtt_ms.into();
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
-    file.write_all(wanted.to_string().as_bytes())?;
-    Ok(file)
-}
-
-/// `cellctl map apply` at a door; the map's epoch then. `news`: whether it is to change something.
-fn apply(cells: &Cells<'_>, door: &str, wanted: &NamedTempFile, news: bool) -> anyhow::Result<u64> {
-    let mut cellctl = Command::new(cells.program("cellctl"));
-    cellctl.args(["--router", door, "--json", "map", "apply"]).arg(wanted.path());
-    let told: Value = serde_json::from_str(&output(cellctl.arg("--operator-token-file").arg(cells.operator.path()))?)?;
-    ensure!(told["published"] == news, "map apply says {told}");
-    told["epoch"].as_u64().context("no epoch")
-}
-
-fn epoch(cells: &Cells<'_>, cell: &str) -> anyhow::Result<u64> {
-    let mut cellctl = Command::new(cells.program("cellctl"));
-    let told = output(cellctl.args(["--router", &cells.front(cell)?, "--json", "map", "show"]))?;
-    serde_json::from_str::<Value>(&told)?["epoch"].as_u64().context("no epoch")
-}
-
 /// Waits until the routers of every cell have this version.
 fn follows(cells: &Cells<'_>, wanted: u64) -> anyhow::Result<()> {
     cells.until("the changed map is in force everywhere", || {
         CELLS.iter().try_fold(true, |all, cell| Ok(all && epoch(cells, cell)? == wanted))
     })
+}
+
+fn epoch(cells: &Cells<'_>, cell: &str) -> anyhow::Result<u64> {
+    Ok(maps::version(cells, &cells.front(cell)?)?.1)
 }

@@ -32,8 +32,12 @@ pub(super) fn place_order(cells: &Cells<'_>, home: &str, door: &str) -> anyhow::
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("it is before 1970")?;
     let id = format!("{:032x}", now.as_nanos());
     let header = format!("traceparent: 00-{id}-00000000000000ab-01");
-    let order = json!({"user_id": user, "request_id": "order", "lines": [{"sku": "tea-longjing", "quantity": 1}]});
-    cells.call(&front, PLACE, &order, &[&header])?;
+    let lines = json!([{"sku": "tea-longjing", "quantity": 5}]);
+    let order = json!({"user_id": user, "request_id": "order", "lines": lines, "coupon_code": "WELCOME-10"});
+    let placed = cells.call(&front, PLACE, &order, &[&header])?.body;
+    let discounts = placed["order"]["discounts"].as_array().into_iter().flatten();
+    // What an order costs needs products and campaigns, copied from whoever keeps them.
+    ensure!(discounts.into_iter().any(|one| one["campaignId"] == "welcome"), "no coupon: {placed}");
     let mut spans = Vec::new();
     cells.until("the trace is whole", || {
         let text = cells.get("tracing", "services", "jaeger:query", &format!("/api/traces/{id}")).unwrap_or_default();
@@ -110,11 +114,18 @@ pub(super) fn calls(cells: &Cells<'_>) -> anyhow::Result<(usize, BTreeSet<(Strin
                 if ids.insert(trace["traceID"].as_str().unwrap_or_default().to_owned()) {
                     let spans = read(&trace);
                     calls.extend(edges(&spans).into_iter().map(|(from, to)| (from.to_owned(), to.to_owned())));
+                    calls.extend(spans.iter().filter_map(follower));
                 }
             }
         }
     }
     Ok((ids.len(), calls))
+}
+
+/// The call by which a cell copies global data: nothing calls for it, so its trace begins at the router that its services ask.
+fn follower(span: &Span) -> Option<(String, String)> {
+    let cell = span.of.strip_prefix("cell-router of ").filter(|_| span.parent.is_none())?;
+    span.name.ends_with("ReplicationService/Subscribe").then(|| (format!("cell-services of {cell}"), span.of.clone()))
 }
 
 /// A text as part of a query.
