@@ -81,23 +81,23 @@ pub(super) fn look(cells: &Cells<'_>) -> anyhow::Result<()> {
         .iter()
         .filter(|edge| !LEFT_OUT.contains(&edge.from.as_str()) && !LEFT_OUT.contains(&edge.to.as_str()))
         .collect();
-    let (mut wide, mut excused) = (Vec::new(), 0);
-    for edge in allowed.iter().filter(|edge| !seen.edges.contains(edge)) {
-        match EXCUSES.iter().find(|excuse| (excuse.fits)(edge)) {
-            Some(Excuse { name, why, .. }) => {
-                excused += 1;
-                println!("allowed, not seen: {edge} ({name}: {why})");
-            }
-            None => wide.push(format!("allowed, not seen: {edge}")),
-        }
+    let unseen: Vec<&&Edge> = allowed.iter().filter(|edge| !seen.edges.contains(edge)).collect();
+    let excuse = |edge: &Edge| EXCUSES.iter().find(|excuse| (excuse.fits)(edge));
+    let mut excused = BTreeSet::new();
+    for Excuse { name, why, fits } in &EXCUSES {
+        let edges: Vec<String> = unseen.iter().filter(|edge| fits(edge)).map(ToString::to_string).collect();
+        println!("allowed, not seen ({name}: {why}): {}", edges.join(", "));
+        excused.extend(edges);
     }
+    let excused = excused.len();
+    let wide = unseen.iter().filter(|edge| excuse(edge).is_none()).map(|edge| format!("allowed, not seen: {edge}"));
     let narrow =
         seen.edges.iter().filter(|edge| !allowed.contains(edge)).map(|edge| format!("seen, not allowed: {edge}"));
-    let mut faults: Vec<String> = wide.into_iter().chain(narrow).collect();
+    let mut faults: Vec<String> = wide.chain(narrow).collect();
     let by_calls: BTreeSet<(String, String)> = allowed
         .iter()
         .filter(|edge| edge.port == PEER)
-        .filter(|edge| seen.edges.contains(edge) || !EXCUSES.iter().any(|excuse| (excuse.fits)(edge)))
+        .filter(|edge| seen.edges.contains(edge) || excuse(edge).is_none())
         .filter_map(|edge| process(&edge.from).zip(process(&edge.to)))
         .collect();
     faults.extend(by_calls.difference(calls).map(|(from, to)| format!("allowed, not traced: {from} calls {to}")));
