@@ -140,11 +140,13 @@ async fn without_the_token_of_operators_nothing_is_changed_or_told() {
     world.end().await;
 }
 
+type Edit = fn(&mut WantedCells);
+
 #[tokio::test]
 async fn wrong_cells_are_refused_by_their_fields() {
     let folder = tempfile::tempdir().unwrap();
     let (world, mut client) = keeper(folder.path(), |_| {}).await;
-    let edits: [(&str, fn(&mut WantedCells)); 6] = [
+    let edits: [(&str, Edit); 6] = [
         ("wanted.cells[1].region", |wanted| wanted.cells[1].region = "R!".into()),
         ("wanted.cells[0]", |wanted| wanted.cells[0].peer_endpoints = vec!["nowhere".into()]),
         ("wanted.cells[2].id", |wanted| wanted.cells.push(wanted.cells[0].clone())),
