@@ -127,7 +127,7 @@ pub fn admit<'b>(
         brain.events.shed.fetch_add(1, Relaxed);
         return Err(turn_away(MeshError::rate_limited("too many calls are in flight", SHED_DELAY)));
     }
-    for name in [&metadata::USER, &metadata::TRACEPARENT] {
+    for name in [&metadata::USER, &metadata::TRACEPARENT, &metadata::OPERATOR_TOKEN] {
         // Never indexed by HPACK: calls of many users share a connection, whose table could be probed, and values that
         // hardly come twice only push others out of it.
         if let Some(value) = head.headers.get_mut(name) {

@@ -74,5 +74,7 @@ fn policies(files: &[PathBuf]) -> Result<PolicyTable, ProcessError> {
     let read =
         |path: &PathBuf| std::fs::read(path).map_err(|error| ProcessError::DescriptorSet { path: path.clone(), error });
     let sets = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    Ok(PolicyTable::from_descriptor_sets(sets.iter().map(Vec::as_slice))?)
+    // Changes of the map are routed as everybody's services are: they are made where the map is kept.
+    let sets = sets.iter().map(Vec::as_slice).chain([mesh_proto::MAP_ADMIN_DESCRIPTOR_SET]);
+    Ok(PolicyTable::from_descriptor_sets(sets)?)
 }

@@ -10,11 +10,12 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 use tokio::{
+    signal::unix::{SignalKind, signal},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -39,9 +40,9 @@ pub struct Args {
     /// Pause of a shopper between two calls, in milliseconds.
     #[arg(long, default_value_t = 20)]
     pace_ms: u64,
-    /// Shortest time, in seconds.
-    #[arg(long, default_value_t = 0)]
-    seconds: u64,
+    /// Go on until SIGTERM, too: whoever starts them says when all has happened.
+    #[arg(long)]
+    until_told: bool,
     /// Deadline of each call, in milliseconds.
     #[arg(long, default_value_t = 15_000)]
     deadline_ms: u64,
@@ -63,6 +64,8 @@ struct Shopper {
 #[derive(Default)]
 struct Tally {
     begun: AtomicUsize,
+    /// They may end.
+    told: AtomicBool,
     took: Mutex<Vec<Duration>>,
     failed: Mutex<BTreeMap<String, usize>>,
 }
@@ -89,7 +92,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let product: Arc<str> = product.context("there is no door")?.into();
     eprintln!("{} shoppers begin", shoppers.len());
-    let tally = Arc::new(Tally::default());
+    let tally = Arc::new(Tally { told: AtomicBool::new(!args.until_told), ..Tally::default() });
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let listening = tokio::spawn({
+        let tally = Arc::clone(&tally);
+        async move {
+            terminate.recv().await;
+            tally.told.store(true, Relaxed);
+        }
+    });
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     for shopper in &shoppers {
@@ -98,6 +109,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     while let Some(ended) = tasks.join_next().await {
         ended?;
     }
+    listening.abort();
     let seconds = started.elapsed().as_secs_f64();
     let mut wrong = 0;
     for shopper in &shoppers {
@@ -124,10 +136,9 @@ fn ms(duration: &Duration) -> f64 {
 }
 
 async fn shop(shopper: Arc<Shopper>, product: Arc<str>, tally: Arc<Tally>, args: Args) {
-    let until = Instant::now() + Duration::from_secs(args.seconds);
     loop {
         let number = tally.begun.fetch_add(1, Relaxed);
-        if number >= args.calls && Instant::now() >= until {
+        if number >= args.calls && tally.told.load(Relaxed) {
             return;
         }
         let started = Instant::now();

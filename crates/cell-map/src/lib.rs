@@ -17,6 +17,7 @@ mod map;
 mod mint;
 pub mod ownership;
 mod pin;
+mod wanted;
 
 pub use admit::{Admission, AdmitError, admit};
 pub use bucket::{BUCKET_COUNT, BucketId, KeyHash};
@@ -32,3 +33,4 @@ pub use key::{KeyError, UserKey};
 pub use map::{CellMap, ContentHash, DecidedBy, Home};
 pub use mint::{MintError, MintedId, mint};
 pub use pin::Pin;
+pub use wanted::{WantedCells, WantedError, told_changes};

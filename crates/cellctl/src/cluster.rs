@@ -228,6 +228,11 @@ impl Cluster {
         &self.files.data
     }
 
+    /// The file with the secret of operators.
+    pub fn operator_token_file(&self) -> &Path {
+        &self.files.operator_token_file
+    }
+
     /// The secret that peers show each other.
     pub fn peer_token(&self) -> &str {
         &self.files.peer_token

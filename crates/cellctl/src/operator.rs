@@ -38,7 +38,7 @@ pub enum Command {
 pub enum MapCommand {
     /// The map in force at the router
     Show,
-    /// Publish the version of a map's file that has the wanted cells; nobody's home changes
+    /// Publish the version of the map that has the wanted cells, in its file or through the router; nobody's home changes
     Apply(ApplyArgs),
 }
 
@@ -61,7 +61,7 @@ pub async fn run(address: &str, json: bool, command: Command) -> anyhow::Result<
         Command::Map(MapCommand::Show) => {
             Ok(well(map_show::run(MapServiceClient::new(connect(address).await?), json).await?))
         }
-        Command::Map(MapCommand::Apply(args)) => Ok(well(map_apply::run(&args, json).await?)),
+        Command::Map(MapCommand::Apply(args)) => Ok(well(map_apply::run(address, &args, json).await?)),
         Command::Explain { key } => Ok(well(explain::run(Client::new(connect(address).await?), json, key).await?)),
         Command::Check => check::run(address, json).await,
     }

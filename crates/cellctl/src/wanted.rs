@@ -1,10 +1,11 @@
-//! The cells that an operator wants, and the map that has them.
+//! The cells that an operator wants, as a file says them.
 
-use anyhow::{Context as _, bail, ensure};
-use cell_map::{Cell, CellId, CellMap, CellState, Guard, Incarnation, MapDraft, RegionId, diff};
-use map_store::{FileStore, StoreError};
+use anyhow::Context as _;
+use cell_map::{Incarnation, WantedCells, WantedError};
+use map_store::{Applied, FileStore};
+use mesh_proto::control_v1 as pb;
 use serde::Deserialize;
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 /// All cells of a mesh, as a file in TOML or JSON says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -14,7 +15,7 @@ pub struct Wanted {
     pub global: String,
     /// The cells.
     pub cells: Vec<WantedCell>,
-    /// How far regions are apart; what is not said is unknown.
+    /// How far regions are apart; what is not said stays as it is, at first unknown.
     #[serde(default)]
     pub distances: Vec<Distance>,
 }
@@ -68,83 +69,44 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// The version of the map that has these cells: the first one, or the one after `current`; `None` if that has them
-    /// already. Buckets stay where they are: a cell that is added is nobody's home until users are moved to it.
+    /// The same, checked.
     ///
     /// # Errors
-    /// If a name or endpoint is none, a cell that is not wanted any more is somebody's home, or the cells make no map.
-    pub fn version(&self, current: Option<&CellMap>, first: Incarnation) -> anyhow::Result<Option<CellMap>> {
-        ensure!(!self.cells.is_empty(), "there is no cell");
-        let mut draft = current.map_or_else(|| MapDraft::new(first), CellMap::next);
-        let wanted: BTreeSet<&str> = self.cells.iter().map(|cell| cell.id.as_str()).collect();
-        ensure!(wanted.len() == self.cells.len(), "a cell is named twice: {}", self.names());
-        for cell in self.cells.iter().map(WantedCell::cell) {
-            let cell = cell?;
-            match current.and_then(|map| map.cell(&cell.id)) {
-                None => draft.add_cell(cell)?,
-                Some(_) => draft.set_cell(cell)?,
-            };
-        }
-        let global = CellId::new(&self.global).with_context(|| format!("the global cell '{}'", self.global))?;
-        if !wanted.contains(self.global.as_str()) {
-            bail!("the global cell '{}' is not one of {}", self.global, self.names());
-        }
-        draft.set_global_cell(&global);
-        for Distance { between: [a, b], rtt_ms } in &self.distances {
-            let region = |name: &str| RegionId::new(name).with_context(|| format!("the region '{name}'"));
-            draft.set_distance(&region(a)?, &region(b)?, Duration::from_millis(*rtt_ms))?;
-        }
-        let Some(current) = current else {
-            draft.spread_buckets()?;
-            return Ok(Some(draft.build()?));
-        };
-        for gone in current.cells().iter().filter(|cell| !wanted.contains(cell.id.as_str())) {
-            draft.remove_cell(&gone.id)?;
-        }
-        let next = draft.build()?;
-        Ok((!diff(current, &next).is_empty()).then_some(next))
+    /// If a name is none.
+    pub fn cells(&self) -> Result<WantedCells, WantedError> {
+        WantedCells::try_from(&pb::WantedCells::from(self))
     }
 
-    /// Publishes that version in a file, or with `dry_run` only makes it. Returns what the file held, and that version.
+    /// Publishes the version with these cells in a file, or with `dry_run` only makes it.
     ///
     /// # Errors
-    /// As [`Self::version`], or if the file is damaged or cannot be written.
-    pub fn apply(&self, path: &Path, first: Incarnation, dry_run: bool) -> anyhow::Result<(Option<CellMap>, CellMap)> {
-        let store = FileStore::open(path);
-        let current = match store.load() {
-            Ok(map) => Some(map),
-            Err(StoreError::NotFound { .. }) => None,
-            Err(error) => return Err(error).context("reading the present map"),
-        };
-        let Some(next) = self.version(current.as_ref(), first)? else {
-            let map = current.context("the first version always differs")?;
-            return Ok((Some(map.clone()), map));
-        };
-        if dry_run {
-            return Ok((current, next));
-        }
-        let expected = current.as_ref().map(CellMap::epoch);
-        store.publish(&next, expected, Guard::default()).with_context(|| format!("publishing {}", path.display()))?;
-        Ok((current, next))
-    }
-
-    fn names(&self) -> String {
-        self.cells.iter().map(|cell| cell.id.as_str()).collect::<Vec<_>>().join(", ")
+    /// If the cells make no next version of the map, or the file is damaged or cannot be written.
+    pub fn apply(&self, path: &Path, first: Incarnation, dry_run: bool) -> anyhow::Result<Applied> {
+        let applied = FileStore::open(path).apply(&self.cells()?, Some(first), None, dry_run);
+        applied.with_context(|| format!("applying the cells to {}", path.display()))
     }
 }
 
-impl WantedCell {
-    fn cell(&self) -> anyhow::Result<Cell> {
-        let id = CellId::new(&self.id).with_context(|| format!("the cell '{}'", self.id))?;
-        let region =
-            RegionId::new(&self.region).with_context(|| format!("the region '{}' of {}", self.region, self.id))?;
-        Ok(Cell {
-            weight: self.weight,
-            state: if self.draining { CellState::Draining } else { CellState::Active },
-            peer_endpoints: self.peer_endpoints.clone(),
-            front_endpoints: self.front_endpoints.clone(),
-            ..Cell::new(id, region)
-        })
+impl From<&Wanted> for pb::WantedCells {
+    fn from(wanted: &Wanted) -> Self {
+        let cell = |cell: &WantedCell| pb::WantedCell {
+            id: cell.id.clone(),
+            region: cell.region.clone(),
+            weight: Some(cell.weight),
+            draining: cell.draining,
+            peer_endpoints: cell.peer_endpoints.clone(),
+            front_endpoints: cell.front_endpoints.clone(),
+        };
+        let distance = |Distance { between: [from, to], rtt_ms }: &Distance| pb::WantedDistance {
+            from: from.clone(),
+            to: to.clone(),
+            rtt_ms: *rtt_ms,
+        };
+        Self {
+            global_cell: wanted.global.clone(),
+            cells: wanted.cells.iter().map(cell).collect(),
+            distances: wanted.distances.iter().map(distance).collect(),
+        }
     }
 }
 
@@ -152,78 +114,31 @@ impl WantedCell {
 mod tests {
     use super::*;
 
-    const TWO: &str = r#"
-        global = "bj-1"
-        [[cells]]
-        id = "bj-1"
-        region = "beijing"
-        peer_endpoints = ["bj-router:7002"]
-        front_endpoints = ["bj-router:7000"]
-        [[cells]]
-        id = "sh-1"
-        region = "shanghai"
-        weight = 2
-        peer_endpoints = ["sh-router:7002"]
-        front_endpoints = ["sh-router:7000"]
-        [[distances]]
-        between = ["beijing", "shanghai"]
-        rtt_ms = 30
-    "#;
-
-    fn wanted() -> Wanted {
-        toml::from_str(TWO).expect("two cells")
-    }
-
-    fn apply(wanted: &Wanted, path: &Path) -> anyhow::Result<CellMap> {
-        Ok(wanted.apply(path, Incarnation::new(5), false)?.1)
-    }
-
     #[test]
-    fn the_first_version_spreads_the_buckets_and_later_ones_leave_them() {
+    fn the_same_in_toml_and_json_and_mistakes_by_name() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("map.pb");
-        let mut wanted = wanted();
-        let first = apply(&wanted, &path).expect("a map");
-        assert_eq!((first.epoch().get(), first.incarnation().get()), (1, 5));
-        assert_eq!(apply(&wanted, &path).expect("the same").epoch(), first.epoch(), "nothing changed");
-
-        wanted.cells[1].front_endpoints = vec!["sh-door:443".to_owned()];
-        let (peer_endpoints, front_endpoints) = (vec!["sh-2:7002".to_owned()], vec!["sh-2:7000".to_owned()]);
-        wanted.cells.push(WantedCell {
-            id: "sh-2".to_owned(),
-            peer_endpoints,
-            front_endpoints,
-            ..wanted.cells[1].clone()
-        });
-        let second = apply(&wanted, &path).expect("a next version");
-        assert_eq!(second.epoch().get(), 2);
-        assert_eq!(second.bucket_table_bytes(), first.bucket_table_bytes(), "nobody's home changes");
-        assert_eq!(second.cells()[1].front_endpoints, ["sh-door:443"]);
-
-        wanted.cells.pop();
-        assert_eq!(apply(&wanted, &path).expect("it is nobody's home").cells().len(), 2);
-        wanted.cells.pop();
-        let error = format!("{:#}", apply(&wanted, &path).expect_err("it is somebody's home"));
-        assert!(error.contains("sh-1") && error.contains("home of buckets"), "{error}");
-    }
-
-    #[test]
-    fn the_same_in_json_and_mistakes_by_name() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("cells.json");
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("written");
+            path
+        };
         let cell = r#"{"id": "a", "region": "r", "peer_endpoints": [], "front_endpoints": []}"#;
+        let json = Wanted::read(&file("cells.json", &format!(r#"{{"global": "a", "cells": [{cell}]}}"#)));
+        let toml = "global = \"a\"\n[[cells]]\nid = \"a\"\nregion = \"r\"\npeer_endpoints = []\nfront_endpoints = []";
+        assert_eq!(json.expect("cells"), Wanted::read(&file("cells.toml", toml)).expect("cells"));
         let error = |text: &str| {
-            fs::write(&file, text).expect("written");
-            let read = Wanted::read(&file).and_then(|wanted| wanted.version(None, Incarnation::new(1)));
-            format!("{:#}", read.expect_err("it is wrong"))
+            let path = file("wrong.json", text);
+            let map = folder.path().join("map.pb");
+            let applied = Wanted::read(&path).and_then(|wanted| wanted.apply(&map, Incarnation::new(1), true));
+            format!("{:#}", applied.expect_err("it is wrong"))
         };
         for (text, why) in [
             (r#"{"global": "a", "cells": []}"#.to_owned(), "there is no cell"),
             (r#"{"global": "a", "cels": []}"#.to_owned(), "unknown field `cels`"),
-            (format!(r#"{{"global": "b", "cells": [{cell}]}}"#), "'b' is not one of a"),
+            (format!(r#"{{"global": "b", "cells": [{cell}]}}"#), "\"b\" is not one of a"),
             (format!(r#"{{"global": "a", "cells": [{cell}, {cell}]}}"#), "named twice"),
             (format!(r#"{{"global": "a", "cells": [{}]}}"#, cell.replace("[]", "[\"nowhere\"]")), "nowhere"),
-            (format!(r#"{{"global": "a", "cells": [{}]}}"#, cell.replace("\"r\"", "\"R!\"")), "the region 'R!' of a"),
+            (format!(r#"{{"global": "a", "cells": [{}]}}"#, cell.replace("\"r\"", "\"R!\"")), "cells[0].region"),
         ] {
             assert!(error(&text).contains(why), "{text}: {}", error(&text));
         }

@@ -1,6 +1,9 @@
 //! A store in a file.
 
+mod apply;
 mod disk;
+
+pub use apply::{Applied, ApplyError};
 
 use crate::{FormatError, MapSource, Stamp, StoreError, format, format::Kind, publish};
 use cell_map::{Admission, CellMap, Guard, Incarnation, MapEpoch, Moved, admit};

@@ -17,6 +17,8 @@ use prost::Message;
 pub const MAX_BYTES: u64 = 64 << 20;
 
 const MAGIC: Kind = *b"CELLMAP\n";
+/// Wanted cells that were applied.
+pub(crate) const WANTED: Kind = *b"CELLSET\n";
 const VERSION: u32 = 1;
 const HEADER: usize = 52;
 

@@ -9,7 +9,7 @@ mod source;
 mod watch;
 
 pub use error::{FormatError, StoreError};
-pub use file::{FileStore, Kept};
+pub use file::{Applied, ApplyError, FileStore, Kept};
 pub use memory::MemoryStore;
 pub use source::{MapSource, Stamp};
 pub use watch::{MapWatch, WatchOptions, watch};

@@ -33,6 +33,8 @@ pub const BUCKET_EPOCH: HeaderName = HeaderName::from_static("cellmesh-bucket-ep
 pub const HOPS: HeaderName = HeaderName::from_static("cellmesh-hops");
 /// Secret that makes a caller a peer.
 pub const PEER_TOKEN: HeaderName = HeaderName::from_static("cellmesh-peer-token");
+/// Secret that lets a caller change the cell map. From anyone: it goes on to the process that keeps the map.
+pub const OPERATOR_TOKEN: HeaderName = HeaderName::from_static("cellmesh-operator-token");
 /// Response: the cell that answered.
 pub const CELL: HeaderName = HeaderName::from_static("cellmesh-cell");
 /// Response: what answered (`service`, `router`, …).

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{MeshError, Reason},
-    metadata::{self, PEER_TOKEN, PREFIX, PRIORITY, USER, USER_BIN},
+    metadata::{self, OPERATOR_TOKEN, PEER_TOKEN, PREFIX, PRIORITY, USER, USER_BIN},
 };
 use cell_map::{MapEpoch, OwnerEpochs};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -34,7 +34,7 @@ pub struct PeerToken(HeaderValue);
 
 /// A token that cannot be sent as metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("peer token is not 16 to 512 printable ascii characters")]
+#[error("the token is not 16 to 512 printable ascii characters without spaces")]
 pub struct PeerTokenError;
 
 impl PeerToken {
@@ -65,6 +65,42 @@ impl PeerToken {
     }
 }
 
+/// The secret that lets a caller change the cell map. Like the peers' one, but another: who holds it is no peer.
+#[derive(Clone, Debug)]
+pub struct OperatorToken(PeerToken);
+
+impl OperatorToken {
+    /// A checked token.
+    ///
+    /// # Errors
+    /// As [`PeerToken::new`].
+    pub fn new(token: &str) -> Result<Self, PeerTokenError> {
+        PeerToken::new(token).map(Self)
+    }
+
+    /// For an outgoing call. Marked sensitive, so HPACK does not index it.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.0.header()
+    }
+
+    /// Whether a call brings it; compared as peers' is.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED if not.
+    pub fn require(&self, headers: &HeaderMap) -> Result<(), MeshError> {
+        match headers.get(&OPERATOR_TOKEN) {
+            Some(offered) if self.0.matches(offered.as_bytes()) => Ok(()),
+            Some(_) => Err(denied("metadata \"cellmesh-operator-token\" is not the operator token")),
+            None => Err(denied("an operator's call wants metadata \"cellmesh-operator-token\"")),
+        }
+    }
+}
+
+fn denied(message: &'static str) -> MeshError {
+    MeshError::new(Reason::PermissionDenied, message)
+}
+
 impl fmt::Debug for PeerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PeerToken(…)")
@@ -82,9 +118,11 @@ pub struct Believed {
     pub map_epoch: Option<MapEpoch>,
 }
 
-/// Removes every name of the mesh but the user key and the priority, which are hints from anyone.
+/// Removes every name of the mesh but the user key and the priority, which are hints from anyone, and the operator token, which is
+/// judged where the map is kept.
 pub fn strip(headers: &mut HeaderMap) {
-    let ours = |name: &HeaderName| name.as_str().starts_with(PREFIX) && ![USER, USER_BIN, PRIORITY].contains(name);
+    const KEPT: [HeaderName; 4] = [USER, USER_BIN, PRIORITY, OPERATOR_TOKEN];
+    let ours = |name: &HeaderName| name.as_str().starts_with(PREFIX) && !KEPT.contains(name);
     // Rare: an honest caller of a front listener sends none, so nothing is allocated.
     while let Some(name) = headers.keys().find(|name| ours(name)).cloned() {
         headers.remove(name);
@@ -185,6 +223,25 @@ mod tests {
             }
             let error = admit(Listener::Peer, configured.as_ref(), &mut headers).unwrap_err();
             assert_eq!(error.code(), Code::Unauthenticated, "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn the_operator_token_goes_on_from_any_listener_and_a_near_miss_is_none() {
+        let operator = OperatorToken::new("fedcba9876543210").unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(operator.require(&headers).unwrap_err().code(), Code::PermissionDenied);
+        for listener in [Listener::Front, Listener::Peer] {
+            headers.insert(PEER_TOKEN, token().header());
+            headers.insert(OPERATOR_TOKEN, operator.header());
+            admit(listener, Some(&token()), &mut headers).unwrap();
+            operator.require(&headers).unwrap();
+        }
+        for offered in ["fedcba987654321", "fedcba9876543211", "0123456789abcdef", ""] {
+            headers.insert(OPERATOR_TOKEN, HeaderValue::from_static(offered));
+            let error = operator.require(&headers).unwrap_err();
+            assert_eq!(error.code(), Code::PermissionDenied, "{offered:?}");
+            assert!(!error.to_string().contains("fedcba"), "the token is not told");
         }
     }
 

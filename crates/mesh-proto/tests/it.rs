@@ -95,7 +95,7 @@ fn a_pin_is_a_home_or_a_tombstone() {
 fn descriptor_set_keeps_options_and_imports() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
     let policy = pool.get_extension_by_name("cellmesh.policy.v1.policy").unwrap();
-    for (name, methods) in [("ControlService", 3), ("MapService", 2)] {
+    for (name, methods) in [("ControlService", 3), ("MapService", 2), ("MapAdminService", 1)] {
         let service = pool.get_service_by_name(&format!("cellmesh.control.v1.{name}")).unwrap();
         assert_eq!(service.methods().len(), methods);
         for method in service.methods() {

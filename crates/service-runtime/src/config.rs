@@ -10,6 +10,6 @@ mod sections;
 pub use load::{ConfigError, Sources, section};
 pub use process::{CommonConfig, Config};
 pub use sections::{
-    DatabaseConfig, DrainConfig, LimitsConfig, ListenConfig, LogFormat, MapConfig, PeerConfig, SealConfig,
-    SealKeyConfig, ServicesConfig, TelemetryConfig,
+    DatabaseConfig, DrainConfig, LimitsConfig, ListenConfig, LogFormat, MapConfig, OperatorConfig, PeerConfig,
+    SealConfig, SealKeyConfig, ServicesConfig, TelemetryConfig,
 };

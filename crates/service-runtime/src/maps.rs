@@ -1,6 +1,9 @@
 //! The cell map of a process: where it has it from, and how it tells others.
 
+mod admin;
 mod upstream;
+
+pub(crate) use admin::MapAdmin;
 
 use crate::{config::MapConfig, error::RuntimeError};
 use cell_map::CellMap;

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, ListenConfig},
     context::{self, Clock, Context},
     error::RuntimeError,
-    maps::{self, Maps},
+    maps::{self, MapAdmin, Maps},
     mesh::{Hosted, MeshChannel, RouterAddress},
     metrics::Metrics,
     outbox,
@@ -21,7 +21,7 @@ use crate::{
 use map_store::MapWatch;
 use mesh_layers::{Listener, budget::ByteBudget, layer::limit::Limit};
 use mesh_policy::PolicyTable;
-use mesh_proto::control_v1::map_service_server::MapServiceServer;
+use mesh_proto::control_v1::{map_admin_service_server::MapAdminServiceServer, map_service_server::MapServiceServer};
 use serde::Serialize;
 use std::{net::SocketAddr, sync::Arc};
 use storage::SealKeys;
@@ -185,6 +185,9 @@ pub async fn run_with(
     // What is served for others only is not called from within.
     let names = parts.names.clone();
     parts.serve(MapServiceServer::new(Maps::new(context.map.subscribe(), context.shutdown.clone())));
+    if let Some(admin) = MapAdmin::of(&context, &config) {
+        parts.serve(MapAdminServiceServer::new(admin));
+    }
     let health = bootstrap::health(&mut parts, &readiness);
     bootstrap::reflection(&mut parts, &policies)?;
     let tasks = std::mem::take(&mut parts.tasks);

@@ -1,6 +1,7 @@
 //! `cargo xtask kube-test`: a real Kubernetes of one node on this machine, three cells by the chart, and what they promise.
 
 mod cells;
+mod graph;
 mod lab;
 mod promises;
 
@@ -37,14 +38,16 @@ pub(crate) struct KubeArgs {
 enum Promise {
     /// `helm test` passes in each cell; homing, one hop and a learnt redirect by grpcurl
     Routing,
-    /// A PlaceOrder is one tree in Jaeger, and calls go where the NetworkPolicy allows
+    /// A PlaceOrder is one tree in Jaeger
     Traces,
     /// A cell of one process for each service, without volumes
     Apart,
     /// Pods are deleted and images change under load: no call fails
     Restarts,
-    /// Without the global cell the others go on
+    /// Without the global cell the others go on; the map is changed when it is there, and nothing undoes that
     GlobalLost,
+    /// The NetworkPolicies allow what was called during all of the above, and nothing else
+    Graph,
     /// `helm uninstall` leaves the claims that NOTES names, and nothing else
     Uninstall,
 }

@@ -2,8 +2,8 @@
 
 {{- define "cellmesh.routerConfig" -}}
 {{- $fullname := include "cellmesh.fullname" . -}}
-{{- $fronts := include "cellmesh.serviceFronts" . | fromJsonArray -}}
-{{ include "cellmesh.config" (list . (concat $fronts .Values.map.upstream)) }}
+{{- $first := include "cellmesh.serviceFronts" . | fromJsonArray | first -}}
+{{ include "cellmesh.config" (list . (prepend .Values.map.upstream $first)) }}
 [router]
 workers = {{ .Values.router.workers }}
 wait_for_instances_ms = {{ mul .Values.router.waitForInstanceSeconds 1000 }}
@@ -32,6 +32,10 @@ services = {{ toJson . }}
 [services]
 run = {{ (index . 2).run | toJson }}
 router_peer = "{{ include "cellmesh.routerPeer" $context }}"
+{{- if and $values.cell.global (eq (index . 1 | int) 0) }}
+[operator]
+token_file = "/etc/cellmesh/operator/operator-token"
+{{- end }}
 [database]
 path = "/var/lib/cellmesh/cell.db"
 [catalog]

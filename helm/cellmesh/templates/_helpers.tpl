@@ -23,6 +23,7 @@ app.kubernetes.io/managed-by: {{ $context.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version }}
 cellmesh/cell: {{ $context.Values.cell.id | quote }}
 cellmesh/region: {{ $context.Values.cell.region | quote }}
+cellmesh/global: {{ $context.Values.cell.global | quote }}
 {{- end -}}
 
 {{- define "cellmesh.image" -}}
@@ -30,13 +31,16 @@ cellmesh/region: {{ $context.Values.cell.region | quote }}
 {{ $context.Values.image.registry }}/{{ index . 1 }}:{{ $context.Values.image.tag | default $context.Chart.AppVersion }}
 {{- end -}}
 
-{{/* The services' workloads, as JSON: [{name, run, hosts}]; nothing in run or hosts: everything. The first of the global cell keeps the map. */}}
+{{/* The services' workloads, as JSON: [{name, run, hosts, calls}]; nothing in run or hosts: everything. The first of the global cell keeps the map. */}}
 {{- define "cellmesh.workloads" -}}
-{{- $all := list (dict "name" "services" "run" list "hosts" list) -}}
+{{- $all := list (dict "name" "services" "run" list "hosts" list "calls" true) -}}
 {{- if eq .Values.services.grouping "each" -}}
 {{- $all = list -}}
-{{- range .Files.Get "files/services.yaml" | fromYamlArray -}}
-{{- $all = append $all (dict "name" .name "run" (list .name) "hosts" .hosts) -}}
+{{- range $at, $process := .Files.Get "files/services.yaml" | fromYamlArray -}}
+{{- $hosts := $process.hosts -}}
+{{- if and $.Values.cell.global (eq $at 0) }}{{ $hosts = append $hosts "cellmesh.control.v1.MapAdminService" }}{{ end -}}
+{{- $calls := or (eq $process.calls "always") (and (eq $process.calls "copies") (not $.Values.cell.global)) -}}
+{{- $all = append $all (dict "name" $process.name "run" (list $process.name) "hosts" $hosts "calls" $calls) -}}
 {{- end -}}
 {{- end -}}
 {{ toJson $all }}

@@ -6,6 +6,7 @@ mod doors;
 mod grpcurl;
 mod histories;
 mod kill;
+mod map_changes;
 mod mesh;
 mod planted;
 mod private_proto;

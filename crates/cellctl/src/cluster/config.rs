@@ -86,6 +86,7 @@ struct ServicesFile {
     services: Services,
     database: Database,
     seal: Seal,
+    operator: Operator,
     catalog: Seeded,
     campaign: Seeded,
 }
@@ -105,6 +106,11 @@ struct Database {
 #[derive(Serialize)]
 struct Seal {
     keys: [SealKey; 1],
+}
+
+#[derive(Serialize)]
+struct Operator {
+    token_file: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -143,7 +149,7 @@ impl Hosted {
         let guests = config.guests.iter().map(hosted).collect::<anyhow::Result<Vec<_>>>()?;
         let shop = match guests.is_empty() {
             true => None,
-            false => Some(guest::services(shop_proto::FILE_DESCRIPTOR_SET)?),
+            false => Some(guest::services(&[shop_proto::FILE_DESCRIPTOR_SET, mesh_proto::MAP_ADMIN_DESCRIPTOR_SET])?),
         };
         Ok(Self { shop, guests })
     }
@@ -195,6 +201,7 @@ pub(super) fn services(config: &ClusterConfig, place: &Place, folder: &Path, fil
         },
         database: Database { path: folder.join("cell.db") },
         seal: Seal { keys: [SealKey { id: 1, secret: files.seal_secret.clone() }] },
+        operator: Operator { token_file: files.operator_token_file.clone() },
         catalog: Seeded { seed: global && config.seed },
         campaign: Seeded { seed: global && config.seed },
     };

@@ -17,6 +17,7 @@ pub(super) struct Files {
     pub descriptor_set: PathBuf,
     pub peer_token_file: PathBuf,
     pub peer_token: String,
+    pub operator_token_file: PathBuf,
     pub seal_secret: String,
     /// Held as long as the cluster lives: a folder belongs to one cluster at a time.
     _lock: File,
@@ -34,11 +35,14 @@ impl Files {
         let secrets = data.join("secrets");
         make_folder(&secrets)?;
         let peer_token_file = secrets.join("peer-token");
+        let operator_token_file = secrets.join("operator-token");
+        secret(&operator_token_file)?;
         let files = Self {
             map: data.join("map.pb"),
             descriptor_set: data.join("shop.binpb"),
             peer_token: secret(&peer_token_file)?,
             peer_token_file,
+            operator_token_file,
             seal_secret: secret(&secrets.join("seal-key"))?,
             data,
             _lock: lock,

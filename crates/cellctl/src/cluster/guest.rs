@@ -46,15 +46,15 @@ impl Guest {
             bail!("{file} is not served in cell '{missing}'");
         }
         let set = fs::read(&self.descriptor_set).with_context(|| format!("reading the descriptor set {file}"))?;
-        let services = services(&set).with_context(|| format!("in the descriptor set {file}"))?;
+        let services = services(&[&set]).with_context(|| format!("in the descriptor set {file}"))?;
         ensure!(!services.is_empty(), "there is no service in the descriptor set {file}");
         Ok(services)
     }
 }
 
-/// Full names of the services of a descriptor set.
-pub(super) fn services(set: &[u8]) -> anyhow::Result<Vec<String>> {
-    Ok(PolicyTable::from_descriptor_sets([set])?.services().map(str::to_owned).collect())
+/// Full names of the services of descriptor sets.
+pub(super) fn services(sets: &[&[u8]]) -> anyhow::Result<Vec<String>> {
+    Ok(PolicyTable::from_descriptor_sets(sets.iter().copied())?.services().map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn the_first_map_gives_each_cell_its_share_and_says_how_far_the_regions_are() {
-        let map = wanted(&place::lay_out(7000, 3), RTT).version(None, Incarnation::new(1));
-        let map = map.expect("a valid map").expect("the first one");
+        let cells = wanted(&place::lay_out(7000, 3), RTT).cells().expect("cells");
+        let map = cells.version(None, Incarnation::new(1)).expect("a valid map").expect("the first one");
         assert_eq!(map.global_cell().id.as_str(), "bj-1");
         let buckets: Vec<_> =
             map.cells().iter().filter_map(|c| map.index_of(&c.id)).map(|i| map.bucket_count(i)).collect();

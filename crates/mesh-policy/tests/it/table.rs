@@ -9,7 +9,7 @@ fn own() -> PolicyTable {
     let shop = ["campaign", "catalog", "follow", "member", "trade"].map(|s| format!("shop/{s}/v1/{s}.proto"));
     let shop: Vec<_> = shop.into_iter().chain(["shop/trade/v1/pricing.proto".to_owned()]).collect();
     let shop = compile_own(&shop);
-    let mesh = compile_own(&["cellmesh/control/v1/control.proto"]);
+    let mesh = compile_own(&["cellmesh/control/v1/control.proto", "cellmesh/control/v1/map_admin.proto"]);
     PolicyTable::from_descriptor_sets([&*shop, &*mesh]).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -21,6 +21,7 @@ fn our_own_protos_are_sound_and_wholly_annotated() {
         table.services().collect::<Vec<_>>(),
         [
             "cellmesh.control.v1.ControlService",
+            "cellmesh.control.v1.MapAdminService",
             "cellmesh.control.v1.MapService",
             "shop.campaign.v1.CampaignReplicationService",
             "shop.campaign.v1.CampaignService",

@@ -3,8 +3,8 @@
 use super::{
     load::{ConfigError, check_keys, section},
     sections::{
-        DatabaseConfig, DrainConfig, LimitsConfig, ListenConfig, MapConfig, PeerConfig, SealConfig, ServicesConfig,
-        TelemetryConfig,
+        DatabaseConfig, DrainConfig, LimitsConfig, ListenConfig, MapConfig, OperatorConfig, PeerConfig, SealConfig,
+        ServicesConfig, TelemetryConfig,
     },
 };
 use cell_map::CellId;
@@ -76,6 +76,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[seal]`
     pub seal: SealConfig,
+    /// `[operator]`
+    pub operator: OperatorConfig,
     /// Everything that was read, for the services' own sections.
     pub sections: Figment,
 }
@@ -101,10 +103,11 @@ impl Config {
     /// If a key is unknown or a value bad.
     pub fn load(figment: Figment, services: &[&str]) -> Result<Self, ConfigError> {
         Ok(Self {
-            common: CommonConfig::load(&figment, &[&["services", "database", "seal"], services].concat())?,
+            common: CommonConfig::load(&figment, &[&["services", "database", "seal", "operator"], services].concat())?,
             services: section(&figment, "services")?,
             database: section(&figment, "database")?,
             seal: section(&figment, "seal")?,
+            operator: section(&figment, "operator")?,
             sections: figment,
         })
     }
@@ -117,6 +120,7 @@ impl Config {
             services: ServicesConfig::default(),
             database: DatabaseConfig::default(),
             seal: SealConfig::default(),
+            operator: OperatorConfig::default(),
             sections: Figment::new(),
         }
     }

@@ -1,8 +1,8 @@
 //! The sections.
 
-use mesh_layers::trust::{Listener, PeerToken};
+use mesh_layers::trust::{Listener, OperatorToken, PeerToken};
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// `[listen]`: the three listeners. Port 0 takes a free one.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,6 +52,27 @@ impl PeerConfig {
                 token.map(Some).map_err(|error| format!("key \"peer.token_file\": \"{shown}\": {error}"))
             }
         }
+    }
+}
+
+/// `[operator]`: the secret of those who may change the cell map.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperatorConfig {
+    /// A file that holds the token, 16 to 512 printable characters. Read at each call, so that it may come or change later.
+    pub token_file: Option<PathBuf>,
+}
+
+impl OperatorConfig {
+    /// The token in the file. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If no file is given, or it is unreadable or holds no token.
+    pub fn token(&self) -> Result<OperatorToken, String> {
+        let file = self.token_file.as_ref().ok_or("key \"operator.token_file\" is missing")?;
+        let fault = |error: &dyn fmt::Display| format!("key \"operator.token_file\": \"{}\": {error}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| fault(&error))?;
+        OperatorToken::new(text.trim()).map_err(|error| fault(&error))
     }
 }
 
@@ -280,8 +301,8 @@ pub struct SealKeyConfig {
     pub secret: String,
 }
 
-impl std::fmt::Debug for SealKeyConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SealKeyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealKeyConfig").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ mod drain;
 mod edges;
 mod events;
 mod hosted;
+mod map_admin;
 mod maps;
 mod notes;
 mod streams;

@@ -78,7 +78,8 @@ impl World {
         config.peer.token = Some(PeerToken::new(&TOKEN.replace(' ', "-")).unwrap());
         edit(&mut config);
         let services: Vec<Box<dyn Service>> = vec![Box::new(notes)];
-        let overrides = Overrides { map: Some(MapWatch::fixed(map())), ..Overrides::default() };
+        let fixed = config.map.file.as_os_str().is_empty();
+        let overrides = Overrides { map: fixed.then(|| MapWatch::fixed(map())), ..Overrides::default() };
         let running = run_with(services, config, CancellationToken::new(), overrides).await.unwrap();
         Self { running, data }
     }

@@ -1,6 +1,9 @@
 //! The cells of `k8s/example`, installed by the chart.
 
-use super::lab::{Lab, with_config};
+use super::{
+    graph::{Edge, Watch},
+    lab::{Lab, with_config},
+};
 use crate::{
     test::tool::{Tool, Toolbox},
     workspace::output,
@@ -9,14 +12,17 @@ use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fs::{self, File},
     io::{Read as _, Write as _},
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+use tempfile::NamedTempFile;
 
 /// The cells; the first one is global. Each is a release `cellmesh` in a namespace of its own.
 pub(super) const CELLS: [&str; 3] = ["bj-1", "sh-1", "sh-2"];
@@ -33,6 +39,55 @@ pub(super) struct Cells<'l> {
     helm: PathBuf,
     grpcurl: PathBuf,
     bin_dir: PathBuf,
+    pub graph: RefCell<Graph>,
+    /// Holds the operator token, for `cellctl`.
+    pub operator: NamedTempFile,
+}
+
+/// What is known so far of who may call whom and who does.
+pub(super) struct Graph {
+    pub watch: Watch,
+    /// By the NetworkPolicies, for the pods that there were.
+    pub allowed: BTreeSet<Edge>,
+    /// Between processes, by the traces.
+    pub calls: BTreeSet<(String, String)>,
+    /// Traces that were looked at.
+    pub traces: usize,
+}
+
+/// Shoppers who call while something happens to the cells.
+pub(super) struct Shoppers<'c> {
+    cells: &'c Cells<'c>,
+    name: String,
+    log: NamedTempFile,
+    follow: Child,
+}
+
+impl Shoppers<'_> {
+    fn told(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.log.path())?)
+    }
+
+    /// All has happened: they make the calls that are still missing, and tell what came of all.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        // Its end is waited for.
+        self.cells.kubectl(&["-n", "tracing", "delete", "pod", &self.name])?;
+        self.follow.wait()?;
+        let told = self.told()?;
+        let figures = told.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        println!("figure: {} {figures}", self.name);
+        let figures: Value = serde_json::from_str(figures).with_context(|| format!("shoppers failed: {told}"))?;
+        ensure!(figures["failed"] == 0 && figures["wrong_wallets"] == 0, "shoppers failed: {told}");
+        Ok(())
+    }
+}
+
+impl Drop for Shoppers<'_> {
+    fn drop(&mut self) {
+        // One that ended already is reaped all the same.
+        let _ = self.follow.kill();
+        let _ = self.follow.wait();
+    }
 }
 
 /// An answer, as grpcurl shows it.
@@ -61,7 +116,10 @@ impl<'l> Cells<'l> {
             let command = tools.command(tool).context("a tool is missing")?;
             anyhow::Ok(PathBuf::from(command.get_program()))
         };
-        let cells = Self { lab, helm: program(Tool::Helm)?, grpcurl: program(Tool::Grpcurl)?, bin_dir };
+        let watch = Watch::begin(lab)?;
+        let graph = RefCell::new(Graph { watch, allowed: BTreeSet::new(), calls: BTreeSet::new(), traces: 0 });
+        let (helm, grpcurl) = (program(Tool::Helm)?, program(Tool::Grpcurl)?);
+        let cells = Self { lab, helm, grpcurl, bin_dir, graph, operator: NamedTempFile::new()? };
         cells.kubectl(&["apply", "-f", &format!("{EXAMPLE}/namespaces.yaml")])?;
         cells.apply(&volumes()?)?;
         cells.secrets()?;
@@ -83,15 +141,22 @@ impl<'l> Cells<'l> {
 
     /// Each namespace gets the mesh's secrets.
     fn secrets(&self) -> anyhow::Result<()> {
-        let mut random = [0; 56];
+        let mut random = [0; 80];
         File::open("/dev/urandom")?.read_exact(&mut random)?;
-        let token: String = random[..24].iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = BASE64_STANDARD.encode(&random[24..]);
+        let token = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let key = BASE64_STANDARD.encode(&random[48..]);
+        let operator = token(&random[24..48]);
+        self.operator.as_file().write_all(operator.as_bytes())?;
         for cell in CELLS {
-            let token = format!("--from-literal=peer-token={token}");
+            let token = format!("--from-literal=peer-token={}", token(&random[..24]));
             let keys = format!("--from-literal=seal-keys=[{{id=1,secret=\"{key}\"}}]");
-            let name = ["create", "secret", "generic", "cellmesh-secrets"];
-            self.kubectl(&[&["-n", &namespace(cell)], &name[..], &[&token, &keys]].concat())?;
+            let operator = format!("--from-literal=operator-token={operator}");
+            // The map is changed in the global cell.
+            let all = [&token, &keys, &operator];
+            let literals = if cell == CELLS[0] { &all[..] } else { &all[..2] };
+            let mut create =
+                self.lab.kubectl(&["-n", &namespace(cell), "create", "secret", "generic", "cellmesh-secrets"]);
+            output(create.args(literals))?;
         }
         Ok(())
     }
@@ -183,37 +248,28 @@ impl<'l> Cells<'l> {
         Ok(names.lines().map(|name| name.trim_start_matches("pod/").to_owned()).collect())
     }
 
-    /// Starts shoppers in the cluster (`lab shoppers`), who call at these cells' doors.
-    pub fn shoppers(&self, name: &str, cells: &[&str], calls: usize, seconds: u32) -> anyhow::Result<()> {
+    /// Starts shoppers in the cluster (`lab shoppers`), who call at these cells' doors until they are told to end.
+    pub fn shoppers(&self, name: &str, cells: &[&str], calls: usize) -> anyhow::Result<Shoppers<'_>> {
         let doors: Vec<String> =
             cells.iter().map(|cell| format!("cellmesh-router.{}.svc:7000", namespace(cell))).collect();
         self.apply(&format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: tracing}}, spec: {{restartPolicy: Never, \
-             automountServiceAccountToken: false, \
+             automountServiceAccountToken: false, terminationGracePeriodSeconds: 600, \
              securityContext: {{runAsNonRoot: true, runAsUser: {USER}, seccompProfile: {{type: RuntimeDefault}}}}, \
              containers: [{{name: lab, image: 'localhost/cellmesh/lab:1', \
-             args: [shoppers, '--doors={}', '--calls={calls}', '--seconds={seconds}', '--pace-ms=200'], \
+             args: [shoppers, '--doors={}', '--calls={calls}', --until-told, '--pace-ms=200'], \
              securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, \
              capabilities: {{drop: [ALL]}}}}}}]}}}}",
             doors.join(",")
         ))?;
-        self.until("the shoppers begin", || Ok(self.log(name).contains("shoppers begin")))
-    }
-
-    /// Waits for the shoppers' end, and tells what came of it. What happens to the mesh must have happened before that.
-    pub fn shopped(&self, name: &str) -> anyhow::Result<()> {
-        let phase = || self.kubectl(&["-n", "tracing", "get", "pod", name, "-o", "jsonpath={.status.phase}"]);
-        let early = phase()? == "Succeeded";
-        self.until("the shoppers end", || Ok(matches!(phase()?.as_str(), "Succeeded" | "Failed")))?;
-        let log = self.log(name);
-        println!("figure: {name} {}", log.lines().find(|line| line.starts_with('{')).unwrap_or_default());
-        ensure!(phase()? == "Succeeded", "shoppers failed: {log}");
-        ensure!(!early, "the shoppers ended before all had happened");
-        Ok(())
-    }
-
-    fn log(&self, name: &str) -> String {
-        self.kubectl(&["-n", "tracing", "logs", name]).unwrap_or_default()
+        let pod = format!("pod/{name}");
+        self.kubectl(&["-n", "tracing", "wait", &pod, "--for=condition=Ready", "--timeout=120s"])?;
+        let log = NamedTempFile::new()?;
+        let mut follow = self.lab.kubectl(&["-n", "tracing", "logs", "-f", &pod]);
+        let follow = follow.stdin(Stdio::null()).stdout(log.reopen()?).spawn()?;
+        let shoppers = Shoppers { cells: self, name: name.to_owned(), log, follow };
+        self.until("the shoppers begin", || Ok(shoppers.told()?.contains("shoppers begin")))?;
+        Ok(shoppers)
     }
 
     /// Waits for something, ten minutes at most.
@@ -227,13 +283,18 @@ impl<'l> Cells<'l> {
     }
 }
 
+/// The folder of a cell's volume on this machine.
+pub(super) fn volume(cell: &str) -> PathBuf {
+    Path::new("/tmp/kube-lab/volumes").join(cell)
+}
+
 /// A volume for each cell: the lab provides none by itself.
 fn volumes() -> anyhow::Result<String> {
     let mut text = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: lab}, \
                     provisioner: kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer}\n"
         .to_owned();
     for cell in CELLS {
-        let folder = Path::new("/tmp/kube-lab/volumes").join(cell);
+        let folder = volume(cell);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         chown(&folder, Some(USER), Some(USER))?;
         text += &format!(

@@ -6,6 +6,7 @@ use crate::{
 };
 use anyhow::{Context as _, ensure};
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -54,6 +55,12 @@ impl Lab {
     /// Imports an image's archive.
     pub fn load(&self, archive: &Path) -> anyhow::Result<()> {
         output(script("load-image", &self.bin).arg(archive)).map(drop)
+    }
+
+    /// Process number of the cluster's first process, in whose namespaces everything runs.
+    pub fn init(&self) -> anyhow::Result<String> {
+        let text = fs::read_to_string("/tmp/kube-lab/run/init.pid").context("the cluster's first process")?;
+        text.split(' ').next().map(str::to_owned).context("no process number")
     }
 
     /// A command of kubectl.

@@ -1,7 +1,9 @@
 //! What the cells promise, each looked at from outside.
 
 mod apart;
+mod graph;
 mod loss;
+mod maps;
 mod routing;
 mod traces;
 
@@ -13,38 +15,45 @@ use anyhow::ensure;
 
 /// Looks whether a promise is kept.
 pub(super) fn look(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
+    kept(promise, cells, calls)?;
+    // What comes later may drive it out of Jaeger, and pods come and go.
+    if promise == Promise::Uninstall { Ok(()) } else { graph::note(cells) }
+}
+
+fn kept(promise: Promise, cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
     match promise {
         Promise::Routing => routing::look(cells),
         Promise::Traces => traces::look(cells),
         Promise::Apart => apart::look(cells),
         Promise::Restarts => restarts(cells, calls),
         Promise::GlobalLost => loss::look(cells, calls),
+        Promise::Graph => graph::look(cells),
         Promise::Uninstall => uninstall(cells),
     }
 }
 
 /// Routers, then services and images, under a load of their own each.
 fn restarts(cells: &Cells<'_>, calls: usize) -> anyhow::Result<()> {
-    cells.shoppers("routers-deleted", &CELLS, calls, 120)?;
+    let shoppers = cells.shoppers("routers-deleted", &CELLS, calls)?;
     for cell in CELLS {
         for pod in cells.pods(cell, "router")? {
             cells.kubectl(&["-n", &namespace(cell), "delete", "pod", &pod])?;
             cells.ready(cell)?;
         }
     }
-    cells.shopped("routers-deleted")?;
-    cells.shoppers("services-deleted", &CELLS, calls, 60)?;
+    shoppers.end()?;
+    let shoppers = cells.shoppers("services-deleted", &CELLS, calls)?;
     for cell in CELLS {
         cells.kubectl(&["-n", &namespace(cell), "delete", "pod", "cellmesh-services-0"])?;
         cells.ready(cell)?;
     }
-    cells.shopped("services-deleted")?;
-    cells.shoppers("upgraded", &CELLS, calls, 150)?;
+    shoppers.end()?;
+    let shoppers = cells.shoppers("upgraded", &CELLS, calls)?;
     for cell in CELLS {
         cells.helm("upgrade", cell, "2", true)?;
         cells.ready(cell)?;
     }
-    cells.shopped("upgraded")
+    shoppers.end()
 }
 
 fn uninstall(cells: &Cells<'_>) -> anyhow::Result<()> {

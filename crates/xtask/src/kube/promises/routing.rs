@@ -1,6 +1,6 @@
 //! Homing, one hop, a learnt redirect.
 
-use super::super::cells::{CELLS, Cells, namespace};
+use super::super::cells::{CELLS, Cells, namespace, volume};
 use crate::workspace::output;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn redirect(cells: &Cells<'_>) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let map = folder.path().join("map.pb");
     output(
-        Command::new(cells.program("lab")).args(["old-map", "/tmp/kube-lab/volumes/bj-1/map.pb"]).arg(&map).arg("bj-1"),
+        Command::new(cells.program("lab")).args(["old-map"]).arg(volume("bj-1").join("map.pb")).arg(&map).arg("bj-1"),
     )?;
     let bj = namespace("bj-1");
     let file = format!("--from-file=map.pb={}", map.display());
