@@ -19,8 +19,8 @@ pub(super) const ROW: Row = Row {
         ("client-sdk/src/batch/lane.rs", "single calls that travel together, callers unchanged"),
         ("services/member/src/store/follow.rs", "`follow`: many rows by one statement"),
     ],
-    note: "A batch of products is one statement; members of a batch are read one after the other, each with a fence of his own, so \
-           that a batch spares calls but no work. \"callers unchanged\": single calls, made at once.",
+    note: "A batch of products is one statement; members of a batch are fenced by one statement and read by another, from one \
+           snapshot. \"callers unchanged\": single calls, made at once.",
     headline: Headline::Throughput,
     cases: |shop| Box::pin(async move { Ok(cases(&shop)) }),
 };

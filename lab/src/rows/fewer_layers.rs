@@ -18,7 +18,9 @@ pub(super) const ROW: Row = Row {
         ("client-sdk/src/network/world.rs", "`World::place`: straight to the home"),
     ],
     note: "Router → order service → router → payment service; the two in one process (in the other cell, whose router the \
-           caller then stands beside); one service behind the router; one service, called straight. Each order is synced to disk.",
+           caller then stands beside); one service behind the router; one service, called straight. Each order is synced to disk. \
+           With 32 callers the merged service is at the limit of its one database, which has one writer; the split's three \
+           databases have three, and use more of both processors.",
     headline: Headline::Latency,
     cases: |shop| Box::pin(async move { Ok(cases(&shop)) }),
 };

@@ -22,7 +22,9 @@ pub(super) const ROW: Row = Row {
         ("lab/src/split/order.rs", "the same as two services, for comparison"),
     ],
     note: "Both through the router, by the same client, on the same storage with synchronous = FULL. Split: reserve, pay (in \
-           another process), confirm; three transactions. Merged: one.",
+           another process), confirm; three transactions. Merged: one. With 32 callers the merged service is \
+           at the limit of its one database, which has one writer; the split's three databases have three, and use more of \
+           both processors.",
     headline: Headline::Latency,
     cases: |shop| Box::pin(cases(shop)),
 };
