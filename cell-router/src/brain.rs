@@ -35,6 +35,8 @@ pub struct Events {
     pub cut_off: AtomicU64,
     /// Connections refused for their number.
     pub connections_refused: AtomicU64,
+    /// Connections at the TLS door that agreed on nothing.
+    pub handshakes_failed: AtomicU64,
     /// Connections open at the front and at the peer listener.
     pub connections: [AtomicUsize; 2],
     /// Calls of health, reflection and the control API.

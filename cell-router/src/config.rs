@@ -5,6 +5,7 @@ mod instance;
 pub use instance::Instance;
 pub(crate) use instance::check as check_instances;
 
+use crate::tls::TlsConfig;
 use cell_map::CellId;
 use serde::Deserialize;
 use service_runtime::config::{CommonConfig, ConfigError, Sources, section};
@@ -24,6 +25,8 @@ pub struct Config {
     pub router: RouterConfig,
     /// `[peers]`
     pub peers: PeersConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
 }
 
 impl Deref for Config {
@@ -56,16 +59,22 @@ impl Config {
     pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
         let figment = sources.read()?;
         Ok(Self {
-            common: CommonConfig::load(&figment, &["router", "peers"])?,
+            common: CommonConfig::load(&figment, &["router", "peers", "tls"])?,
             router: section(&figment, "router")?,
             peers: section(&figment, "peers")?,
+            tls: section(&figment, "tls")?,
         })
     }
 
     /// Defaults for a cell, with ports of its own choice. For tests and embedding.
     #[must_use]
     pub fn new(cell: CellId) -> Self {
-        Self { common: CommonConfig::new(cell), router: RouterConfig::default(), peers: PeersConfig::default() }
+        Self {
+            common: CommonConfig::new(cell),
+            router: RouterConfig::default(),
+            peers: PeersConfig::default(),
+            tls: TlsConfig::default(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod process;
 pub mod relay;
 pub mod restrictions;
 mod run;
+pub mod tls;
 pub mod trace;
 pub mod upstream;
 pub mod worker;

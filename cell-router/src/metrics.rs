@@ -84,6 +84,7 @@ impl RouterMetrics {
             ("shed", "Calls shed for load", &events.shed),
             ("connections_cut_off", "Connections cut off for abuse", &events.cut_off),
             ("connections_refused", "Connections refused for their number", &events.connections_refused),
+            ("tls_handshakes_failed", "Connections at the TLS door that agreed on nothing", &events.handshakes_failed),
             ("own_calls", "Calls of health, reflection and the control API", &events.own_calls),
         ] {
             let name = format!("cellmesh_router_{name}");

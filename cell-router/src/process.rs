@@ -59,7 +59,8 @@ async fn serve(config: Config, args: &ProcessArgs, telemetry: &telemetry::Teleme
     let parts = Parts { config, table, maps: maps.subscribe(), log: Some(telemetry.level()) };
     let router = Router::start(parts).await?;
     let addresses = router.addresses();
-    tracing::info!(front = %addresses.front, peer = %addresses.peer, admin = %addresses.admin, "router started");
+    let tls = addresses.tls.map(tracing::field::display);
+    tracing::info!(front = %addresses.front, peer = %addresses.peer, admin = %addresses.admin, tls, "router started");
     let bound = Bound { front: addresses.front, peer: addresses.peer, admin: addresses.admin };
     host::announce(args.ready_file.as_deref(), bound, router.ready(), &shutdown).await?;
     shutdown.cancelled().await;

@@ -13,9 +13,14 @@ mod split;
 use crate::worker::Worker;
 use mesh_layers::Listener;
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+
+/// What a connection's bytes come and go by.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for S {}
 
 /// Serves the connections of one worker.
 pub trait Relay: Clone + Send + Sync + 'static {
@@ -23,7 +28,7 @@ pub trait Relay: Clone + Send + Sync + 'static {
     fn serve(
         &self,
         worker: Arc<Worker>,
-        socket: TcpStream,
+        socket: impl Socket,
         listener: Listener,
         drain: CancellationToken,
     ) -> impl Future<Output = ()> + Send;
@@ -44,7 +49,7 @@ impl StreamRelay {
 }
 
 impl Relay for StreamRelay {
-    async fn serve(&self, worker: Arc<Worker>, socket: TcpStream, listener: Listener, drain: CancellationToken) {
+    async fn serve(&self, worker: Arc<Worker>, socket: impl Socket, listener: Listener, drain: CancellationToken) {
         connection::serve(&worker, &self.own, socket, listener, drain).await;
     }
 }

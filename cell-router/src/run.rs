@@ -12,6 +12,7 @@ use crate::{
     metrics::RouterMetrics,
     relay::StreamRelay,
     restrictions::Restrictions,
+    tls::Tls,
     trace::Tracing,
     worker::Common,
     world::Worlds,
@@ -45,7 +46,7 @@ pub enum StartError {
     #[error("{0}")]
     Config(String),
     /// A listener cannot be opened.
-    #[error("cannot listen on {address} (key \"listen.{key}\"): {error}")]
+    #[error("cannot listen on {address} (key \"{key}\"): {error}")]
     Listen {
         /// Which listener.
         key: &'static str,
@@ -100,6 +101,8 @@ pub struct Addresses {
     pub peer: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+    /// For anyone, with TLS; none if it is not configured.
+    pub tls: Option<SocketAddr>,
 }
 
 impl Router {
@@ -120,10 +123,18 @@ impl Router {
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let (own, health) = control::routes(Arc::clone(&common), watched, &table, drain.clone())?;
         let count = config.router.workers.max(1);
-        let front = listen::open("front", config.listen.front, count)?;
-        let peer = listen::open("peer", config.listen.peer, count)?;
-        let admin = listen::open("admin", config.listen.admin, 1)?;
-        let addresses = Addresses { front: front.address, peer: peer.address, admin: admin.address };
+        let front = listen::open("listen.front", config.listen.front, count)?;
+        let peer = listen::open("listen.peer", config.listen.peer, count)?;
+        let admin = listen::open("listen.admin", config.listen.admin, 1)?;
+        let tls = Tls::open(&config.tls).map_err(StartError::Config)?;
+        let (tls_address, mut doors) = match &tls {
+            None => (None, Vec::new()),
+            Some((address, tls)) => {
+                let door = listen::open("tls.listen", *address, count)?;
+                (Some(door.address), door.sockets.into_iter().map(|socket| (socket, Arc::clone(tls))).collect())
+            }
+        };
+        let addresses = Addresses { front: front.address, peer: peer.address, admin: admin.address, tls: tls_address };
         let worlds = watch::Sender::new(0);
         let relay = StreamRelay::new(own);
         let workers = front.sockets.into_iter().zip(peer.sockets).enumerate().map(|(number, (front, peer))| {
@@ -133,6 +144,7 @@ impl Router {
                 relay: relay.clone(),
                 front,
                 peer,
+                door: doors.pop(),
                 worlds: worlds.subscribe(),
                 drain: drain.clone(),
                 stop: stop.clone(),
@@ -151,8 +163,11 @@ impl Router {
             tokio::spawn(follow_maps(Arc::clone(&common), maps, worlds)),
             tokio::spawn(follow_readiness(Arc::clone(&common), table, readiness.clone(), gate, health)),
         ];
+        if let Some((_, tls)) = tls {
+            tasks.push(tokio::spawn(tls.follow()));
+        }
         for socket in admin.sockets {
-            let fault = |error| StartError::Listen { key: "admin", address: addresses.admin, error };
+            let fault = |error| StartError::Listen { key: "listen.admin", address: addresses.admin, error };
             let listener = TcpListener::from_std(socket).map_err(fault)?;
             let (routes, stop) = (routes.clone(), stop.clone());
             tasks.push(tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use lab::{guide, peers, place_order, rows, sdk, shoppers};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 #[global_allocator]
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +26,9 @@ enum What {
     /// (part of `cargo xtask kube-test`) A map of the same history in which every bucket is one cell's.
     #[command(hide = true)]
     OldMap { map: PathBuf, out: PathBuf, cell: String },
+    /// (part of `cargo xtask kube-test`) A certificate for a name, its own authority, and its key.
+    #[command(hide = true)]
+    Certificate { name: String, cert: PathBuf, key: PathBuf },
     /// What the client SDK costs and spares.
     Sdk(sdk::Args),
     /// Lists the guide's rows that can be measured; `cargo lab ROW` measures one.
@@ -64,6 +67,11 @@ async fn main() -> anyhow::Result<()> {
         What::Row(words) => rows::run(&words).await,
         What::Shoppers(args) => shoppers::run(args).await,
         What::OldMap { map, out, cell } => peers::map::write_with_all_buckets_at(&map, &out, &cell),
+        What::Certificate { name, cert, key } => {
+            let made = rcgen::generate_simple_self_signed([name])?;
+            fs::write(cert, made.cert.pem())?;
+            Ok(fs::write(key, made.signing_key.serialize_pem())?)
+        }
         What::Backend { listen } => peers::backend::run(listen).await,
         What::Plain { listen, upstream } => peers::plain::run(listen, upstream).await,
         What::Load(load) => {

@@ -1,6 +1,9 @@
 //! One caller's connection: its limits, its calls, its end.
 
-use super::call::{self, Begun};
+use super::{
+    Socket,
+    call::{self, Begun},
+};
 use crate::{head::Gate, worker::Worker};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -15,10 +18,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -92,7 +92,7 @@ enum Leave {
 pub(super) async fn serve(
     worker: &Worker,
     own: &Routes,
-    socket: TcpStream,
+    socket: impl Socket,
     listener: Listener,
     drain: CancellationToken,
 ) {

@@ -2,6 +2,7 @@
 
 use crate::{
     relay::Relay,
+    tls::Tls,
     worker::{Common, Worker},
 };
 use mesh_layers::Listener;
@@ -13,9 +14,11 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{oneshot, watch},
+    time::timeout,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Wait after the process ran out of descriptors, so that accepting does not spin.
@@ -28,6 +31,8 @@ pub(super) struct Start<R> {
     pub(super) relay: R,
     pub(super) front: StdListener,
     pub(super) peer: StdListener,
+    /// The front door with TLS.
+    pub(super) door: Option<(StdListener, Arc<Tls>)>,
     pub(super) worlds: watch::Receiver<u64>,
     pub(super) drain: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -65,19 +70,23 @@ pub(super) fn spawn<R: Relay>(start: Start<R>) -> io::Result<Thread> {
 }
 
 async fn run<R: Relay>(start: Start<R>) {
-    let Start { common, relay, front, peer, mut worlds, drain, number, .. } = start;
+    let Start { common, relay, front, peer, door, mut worlds, drain, number, .. } = start;
     let worker = Arc::new(Worker::new(common, rand::random::<u64>() ^ number as u64));
     let connections = TaskTracker::new();
-    let accepting = [(front, Listener::Front), (peer, Listener::Peer)].map(|(socket, listener)| {
-        let (worker, relay, drain) = (Arc::clone(&worker), relay.clone(), drain.clone());
-        let connections = connections.clone();
-        tokio::spawn(async move {
-            match TcpListener::from_std(socket) {
-                Ok(socket) => accept(&worker, &relay, &socket, listener, &drain, &connections).await,
-                Err(error) => tracing::error!(%error, listener = listener.as_str(), "cannot accept connections"),
-            }
+    let door = door.map(|(socket, tls)| (socket, Listener::Front, Some(tls)));
+    let sockets = [(front, Listener::Front, None), (peer, Listener::Peer, None)].into_iter().chain(door);
+    let accepting: Vec<_> = sockets
+        .map(|(socket, listener, tls)| {
+            let (worker, relay, drain) = (Arc::clone(&worker), relay.clone(), drain.clone());
+            let connections = connections.clone();
+            tokio::spawn(async move {
+                match TcpListener::from_std(socket) {
+                    Ok(socket) => accept(&worker, &relay, &socket, listener, tls, &drain, &connections).await,
+                    Err(error) => tracing::error!(%error, listener = listener.as_str(), "cannot accept connections"),
+                }
+            })
         })
-    });
+        .collect();
     let following = async {
         loop {
             worker.follow(worker.brain().worlds.load().as_deref());
@@ -105,6 +114,7 @@ async fn accept<R: Relay>(
     relay: &R,
     socket: &TcpListener,
     listener: Listener,
+    tls: Option<Arc<Tls>>,
     drain: &CancellationToken,
     connections: &TaskTracker,
 ) {
@@ -133,12 +143,26 @@ async fn accept<R: Relay>(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "the caller left at once");
         }
-        let (worker, relay, drain) = (Arc::clone(worker), relay.clone(), drain.clone());
+        let (worker, relay, drain, tls) = (Arc::clone(worker), relay.clone(), drain.clone(), tls.clone());
         connections.spawn(async move {
             let _open = Open(&worker, listener);
-            relay.serve(Arc::clone(&worker), stream, listener, drain).await;
+            match tls {
+                None => relay.serve(Arc::clone(&worker), stream, listener, drain).await,
+                Some(tls) => match shake_hands(&worker, &tls, stream).await {
+                    Ok(stream) => relay.serve(Arc::clone(&worker), stream, listener, drain).await,
+                    Err(error) => {
+                        worker.brain().events.handshakes_failed.fetch_add(1, Relaxed);
+                        tracing::debug!(%error, "a TLS handshake failed");
+                    }
+                },
+            }
         });
     }
+}
+
+async fn shake_hands(worker: &Worker, tls: &Tls, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let limit = Duration::from_millis(worker.common.limits.handshake_ms);
+    timeout(limit, tls.accept(stream)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Counts a connection until dropped.

@@ -8,7 +8,10 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use std::net::SocketAddr;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 /// One HTTP/2 connection.
 #[derive(Clone)]
@@ -37,6 +40,14 @@ impl Caller {
     pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
         let socket = TcpStream::connect(addr).await.with_context(|| format!("connecting to {addr}"))?;
         socket.set_nodelay(true)?;
+        Self::over(socket).await
+    }
+
+    /// Over a connection that was made otherwise.
+    ///
+    /// # Errors
+    /// If the HTTP/2 handshake fails.
+    pub async fn over(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<Self> {
         let (sender, connection) = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(socket)).await?;
         tokio::spawn(async move {
             // The callers see the end of the connection in their own calls.

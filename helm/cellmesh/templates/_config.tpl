@@ -16,6 +16,12 @@ front = "{{ $fullname }}-{{ .name }}.{{ $.Release.Namespace }}.svc:7000"
 services = {{ toJson . }}
 {{- end }}
 {{- end }}
+{{- if .Values.router.tls.secretName }}
+[tls]
+listen = "0.0.0.0:7443"
+cert_file = "/etc/cellmesh/tls/tls.crt"
+key_file = "/etc/cellmesh/tls/tls.key"
+{{- end }}
 {{- end -}}
 
 {{/* Takes (list context index workload). The first workload of the global cell has the map; others copy it. */}}

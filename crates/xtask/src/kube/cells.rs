@@ -27,6 +27,8 @@ use tempfile::NamedTempFile;
 /// The cells; the first one is global. Each is a release `cellmesh` in a namespace of its own.
 pub(super) const CELLS: [&str; 3] = ["bj-1", "sh-1", "sh-2"];
 const RELEASE: &str = "cellmesh";
+const TLS_SECRET: &str = "front-tls";
+const TLS_NAME: &str = "front.cellmesh.test";
 const EXAMPLE: &str = "k8s/example";
 /// Longest wait for pods.
 const READY: &str = "300s";
@@ -42,6 +44,8 @@ pub(super) struct Cells<'l> {
     pub graph: RefCell<Graph>,
     /// Holds the operator token, for `cellctl`.
     pub operator: NamedTempFile,
+    /// Holds the certificate of the global cell's front door.
+    certificate: NamedTempFile,
 }
 
 /// What is known so far of who may call whom and who does.
@@ -119,10 +123,19 @@ impl<'l> Cells<'l> {
         let watch = Watch::begin(lab)?;
         let graph = RefCell::new(Graph { watch, allowed: BTreeSet::new(), calls: BTreeSet::new(), traces: 0 });
         let (helm, grpcurl) = (program(Tool::Helm)?, program(Tool::Grpcurl)?);
-        let cells = Self { lab, helm, grpcurl, bin_dir, graph, operator: NamedTempFile::new()? };
+        let cells = Self {
+            lab,
+            helm,
+            grpcurl,
+            bin_dir,
+            graph,
+            operator: NamedTempFile::new()?,
+            certificate: NamedTempFile::new()?,
+        };
         cells.kubectl(&["apply", "-f", &format!("{EXAMPLE}/namespaces.yaml")])?;
         cells.apply(&volumes()?)?;
         cells.secrets()?;
+        cells.certificate()?;
         cells.kubectl(&["apply", "-f", &format!("{EXAMPLE}/jaeger.yaml")])?;
         for cell in CELLS {
             cells.helm("install", cell, "1", false)?;
@@ -161,6 +174,15 @@ impl<'l> Cells<'l> {
         Ok(())
     }
 
+    /// The front door of the global cell gets a certificate.
+    fn certificate(&self) -> anyhow::Result<()> {
+        let (cert, key) = (self.certificate.path(), NamedTempFile::new()?);
+        output(Command::new(self.program("lab")).args(["certificate", TLS_NAME]).arg(cert).arg(key.path()))?;
+        let mut create = self.lab.kubectl(&["-n", &namespace(CELLS[0]), "create", "secret", "tls", TLS_SECRET]);
+        let file = |option: &str, path: &Path| format!("--{option}={}", path.display());
+        output(create.args([file("cert", cert), file("key", key.path())])).map(drop)
+    }
+
     /// `helm install` or `helm upgrade` of a cell.
     pub fn helm(&self, what: &str, cell: &str, tag: &str, wait: bool) -> anyhow::Result<String> {
         let values = format!("{EXAMPLE}/values-{cell}.yaml");
@@ -168,6 +190,9 @@ impl<'l> Cells<'l> {
         let set = ["--values", &values, "--set-string", &tag, "--set", "persistence.storageClass=lab"];
         let mut command = self.command(cell, &[what, RELEASE, "helm/cellmesh"]);
         command.args(set);
+        if cell == CELLS[0] {
+            command.args(["--set", &format!("router.tls.secretName={TLS_SECRET}")]);
+        }
         if wait {
             command.args(["--wait", "--timeout", READY]);
         }
@@ -228,7 +253,29 @@ impl<'l> Cells<'l> {
     /// With the status, if it is refused.
     pub fn call(&self, door: &str, method: &str, message: &Value, headers: &[&str]) -> anyhow::Result<Answer> {
         let mut command = Command::new(&self.grpcurl);
-        command.args(["-plaintext", "-v", "-max-time", "20"]);
+        self.ask(command.arg("-plaintext"), door, method, message, headers)
+    }
+
+    /// A call at the global cell's door with TLS.
+    ///
+    /// # Errors
+    /// With the status, if it is refused.
+    pub fn call_by_tls(&self, method: &str, message: &Value) -> anyhow::Result<Answer> {
+        let door = format!("{}:7443", self.cluster_ip(CELLS[0], "cellmesh-router")?);
+        let mut command = Command::new(&self.grpcurl);
+        command.arg("-cacert").arg(self.certificate.path()).args(["-authority", TLS_NAME]);
+        self.ask(&mut command, &door, method, message, &[])
+    }
+
+    fn ask(
+        &self,
+        command: &mut Command,
+        door: &str,
+        method: &str,
+        message: &Value,
+        headers: &[&str],
+    ) -> anyhow::Result<Answer> {
+        command.args(["-v", "-max-time", "20"]);
         command.args(headers.iter().flat_map(|header| ["-H", header]));
         let text = output(command.args(["-d", &message.to_string(), door, method]))?;
         let (headers, rest) = text.split_once("Response contents:").context("no response")?;

@@ -31,6 +31,10 @@ pub(super) fn look(cells: &Cells<'_>) -> anyhow::Result<()> {
             ensure!(right, "{user} of {home} asked for in {door}: {answer:?}");
         }
     }
+    let user = register(cells, "sh-1")?;
+    let answer = cells.call_by_tls(GET, &json!({"user_id": user}))?;
+    let right = answer.header("cellmesh-cell") == Some("sh-1") && answer.header("cellmesh-hops") == Some("1");
+    ensure!(right, "{user} of sh-1 asked for with TLS: {answer:?}");
     redirect(cells)
 }
 
