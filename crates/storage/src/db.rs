@@ -227,8 +227,9 @@ impl<E: Engine> Db<E> {
         run(&self.inner, TxKind::FencedRead, Mode::Read, move |tx| {
             Box::pin(async move {
                 let admitted = tx.fence_each(&requests).await?;
-                let refusals = admitted.iter().filter_map(|admitted| admitted.as_ref().err());
-                if let Some(refusal) = refusals.clone().next().filter(|_| refusals.count() == admitted.len()) {
+                if let [Err(refusal), ..] = &admitted[..]
+                    && admitted.iter().all(Result::is_err)
+                {
                     return Err(refusal.clone().into());
                 }
                 let home: Vec<&Standing> = admitted.iter().flatten().collect();

@@ -2,7 +2,12 @@
 
 use mesh_layers::trust::{Listener, OperatorToken, PeerToken};
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// `[listen]`: the three listeners. Port 0 takes a free one.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,15 +49,17 @@ impl PeerConfig {
             (Some(_), Some(_)) => Err("keys \"peer.token\" and \"peer.token_file\" exclude each other".into()),
             (Some(token), None) => Ok(Some(token.clone())),
             (None, None) => Ok(None),
-            (None, Some(file)) => {
-                let shown = file.display();
-                let text = std::fs::read_to_string(file)
-                    .map_err(|error| format!("key \"peer.token_file\": cannot read \"{shown}\": {error}"))?;
-                let token = PeerToken::new(text.trim());
-                token.map(Some).map_err(|error| format!("key \"peer.token_file\": \"{shown}\": {error}"))
-            }
+            (None, Some(file)) => token_in("peer.token_file", file, PeerToken::new).map(Some),
         }
     }
+}
+
+/// The token in the file that a key names. Blocks on the disk.
+fn token_in<T, E: fmt::Display>(key: &str, file: &Path, read: fn(&str) -> Result<T, E>) -> Result<T, String> {
+    let shown = file.display();
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("key \"{key}\": cannot read \"{shown}\": {error}"))?;
+    read(text.trim()).map_err(|error| format!("key \"{key}\": \"{shown}\": {error}"))
 }
 
 /// `[operator]`: the secret of those who may change the cell map.
@@ -70,9 +77,7 @@ impl OperatorConfig {
     /// If no file is given, or it is unreadable or holds no token.
     pub fn token(&self) -> Result<OperatorToken, String> {
         let file = self.token_file.as_ref().ok_or("key \"operator.token_file\" is missing")?;
-        let fault = |error: &dyn fmt::Display| format!("key \"operator.token_file\": \"{}\": {error}", file.display());
-        let text = std::fs::read_to_string(file).map_err(|error| fault(&error))?;
-        OperatorToken::new(text.trim()).map_err(|error| fault(&error))
+        token_in("operator.token_file", file, OperatorToken::new)
     }
 }
 
